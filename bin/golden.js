@@ -1,0 +1,67 @@
+'use strict'
+
+// Compares the schema that the migrations make with tests/golden, on both databases; `--write` keeps the new one there.
+
+const fs = require('node:fs')
+const os = require('node:os')
+const path = require('node:path')
+const { findPostgres } = require('../tests/helpers/postgres')
+const { ensureBuilt, ensureDependencies, root } = require('./setup')
+
+ensureDependencies()
+ensureBuilt()
+
+const write = process.argv.includes('--write')
+const golden = (dialect) => path.join(root, 'tests', 'golden', `schema.${dialect}.sql`)
+
+function compare(dialect, schema) {
+  const file = golden(dialect)
+  const name = path.relative(root, file)
+  const kept = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : ''
+  if (kept === schema) return console.log(`${name}: as the migrations make it`)
+  if (write) {
+    fs.mkdirSync(path.dirname(file), { recursive: true })
+    fs.writeFileSync(file, schema)
+    return console.log(`${name}: written`)
+  }
+  const lines = { kept: kept.split('\n'), made: schema.split('\n') }
+  console.error(`${name}: the migrations make another schema (node bin/golden.js --write keeps it)`)
+  for (const line of lines.kept) if (!lines.made.includes(line)) console.error(`  - ${line}`)
+  for (const line of lines.made) if (!lines.kept.includes(line)) console.error(`  + ${line}`)
+  process.exitCode = 1
+}
+
+async function main() {
+  const { dumpSchema } = require('../dist/monitoring/db/golden.js')
+  const dataDir = fs.mkdtempSync(path.join(os.tmpdir(), 'operations-center-golden-'))
+  try {
+    compare('sqlite', await dumpSchema({ dataDir }))
+  } finally {
+    fs.rmSync(dataDir, { recursive: true, force: true })
+  }
+  const server = await findPostgres()
+  if (!server.url) return console.log(`tests/golden/schema.postgres.sql: skipped, ${server.reason}`)
+  try {
+    compare('postgres', await onEmptyDatabase(server.url, (databaseUrl) => dumpSchema({ databaseUrl })))
+  } finally {
+    await server.stop()
+  }
+}
+
+async function onEmptyDatabase(url, work) {
+  const { Client } = require('pg')
+  const name = `golden_${process.pid}`
+  const admin = new Client({ connectionString: url })
+  await admin.connect()
+  try {
+    await admin.query(`create database ${name}`)
+    const target = new URL(url)
+    target.pathname = `/${name}`
+    return await work(target.href)
+  } finally {
+    await admin.query(`drop database if exists ${name} with (force)`)
+    await admin.end()
+  }
+}
+
+void main()

@@ -1,0 +1,243 @@
+import { createServer, type Server } from 'node:http'
+import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { routes as events } from '../routes/events'
+import { routes as health } from '../routes/health'
+import { routes as overview } from '../routes/overview'
+import { routes as palette } from '../routes/palette'
+import { routes as processes } from '../routes/processes'
+import { routes as profile } from '../routes/profile'
+import { routes as session } from '../routes/session'
+import { routes as settings } from '../routes/settings'
+import * as healthService from '../services/health'
+import * as metrics from '../services/metrics'
+import * as processService from '../services/processes'
+import * as sessions from '../services/sessions'
+import * as users from '../services/users'
+import { startChores } from './chores'
+import type { Config } from './config'
+import { contextOf, home, systemActor, systemClock, type Context, type Platform } from './context'
+import { deleteOldChanges } from './db/changes'
+import { migrate } from './db/migrate'
+import { openStore } from './db/open'
+import { docsOf } from './dashboard/docs'
+import type { Topic } from './dashboard/endpoint'
+import { handlerOf, type Dashboard } from './dashboard/http'
+import { openLimits } from './dashboard/limits'
+import { openHub, sinceOf, type Hub } from './dashboard/live'
+import { nav } from './dashboard/nav'
+import { openRenderer } from './dashboard/render'
+import { securityOf } from './dashboard/security'
+import { openSessions } from './dashboard/session'
+import { stopServing } from './dashboard/stop'
+import { asError } from './errors'
+import type { Log } from './log'
+import { inProject } from './paths'
+import { pm2Probe } from './probes/pm2'
+import { systemProbe } from './probes/system'
+
+/** Every feature that has pages, endpoints or live parts. A new one is a line here. */
+const declared = [session, overview, health, processes, events, profile, settings, palette]
+
+export interface App {
+  readonly server: Server
+  readonly platform: Platform
+  readonly hub: Hub
+  /** Acts as the system, in the organisation that owns the machine. */
+  readonly ctx: Context
+  /** Where it listens: `http://127.0.0.1:8080`. */
+  listen(port?: number, host?: string): Promise<string>
+  /** Stops accepting, finishes what runs, writes what is in memory, closes. */
+  close(): Promise<void>
+}
+
+export interface AppOptions {
+  readonly log: Log
+  readonly now?: () => number
+  /** What to measure; all by default. */
+  readonly probes?: { readonly system?: boolean; readonly pm2?: boolean; readonly proc?: string }
+}
+
+const second = 1000
+
+export const version = (JSON.parse(readFileSync(inProject('package.json'), 'utf8')) as { version: string }).version
+
+/** Opens the database, brings it up to date, and puts everything together. Nothing listens yet. */
+export async function openApp(config: Config & { readonly sessionSecret: string }, options: AppOptions): Promise<App> {
+  const { log, now = systemClock } = options
+  const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log })
+  const kept = new Map<string, unknown>()
+  const platform: Platform = {
+    config,
+    log,
+    store,
+    now,
+    version,
+    startedAt: now(),
+    probes: {},
+    publish: (topic, org, subject) => {
+      hub.publish(topic, org, subject)
+    },
+    keep<T>(key: string, make: () => T): T {
+      if (!kept.has(key)) kept.set(key, make())
+      return kept.get(key) as T
+    },
+  }
+  const ctx = contextOf(platform, systemActor, home)
+  try {
+    const { applied, copy } = await migrate(store, now)
+    if (applied.length > 0) log.info({ applied, copy }, 'the database was brought up to date')
+    await users.ensureHome(ctx)
+    if (config.admin) await users.ensureAdmin(ctx, config.admin)
+    await healthService.rememberHost(ctx)
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+
+  const security = securityOf(config)
+  const asVisitor = (address: string) =>
+    contextOf(platform, { kind: 'system', id: 'nobody', name: 'nobody', role: 'viewer', address }, home)
+  const door = openSessions(
+    {
+      resume: (sid) => sessions.resume(ctx, sid),
+      authenticateBasic: (address, username, password) => users.authenticateBasic(asVisitor(address), username, password),
+      read: (sid) => sessions.read(ctx, sid),
+      write: (sid, data) => sessions.write(ctx, sid, data),
+      end: (sid) => sessions.end(ctx, sid),
+    },
+    security,
+    config.sessionSecret,
+  )
+  const renderer = openRenderer(platform, nav, {
+    health: (org) => healthService.summary(contextOf(platform, systemActor, org)),
+    organisations: () => users.countOrganisations(ctx),
+  })
+  const features = [...declared, docsOf(declared, renderer.assets, version)]
+  const topics = new Map<string, Topic>(features.flatMap((feature) => [...feature.topics]))
+  const hub = openHub({ platform, security, sessions: door, topics, render: renderer.templates.render })
+  await hub.start()
+
+  let leaving = false
+  const dashboard: Dashboard = {
+    platform,
+    security,
+    sessions: door,
+    limits: openLimits(config),
+    renderer,
+    routes: features,
+    seq: hub.seq,
+    async poll(request, response, identity) {
+      const parameters = new URL(request.originalUrl, 'http://localhost').searchParams
+      const names = (parameters.get('topics') ?? '').split(',').filter(Boolean)
+      response.type('text/plain').send(await hub.poll(identity, names, sinceOf(parameters.get('since'))))
+    },
+    async ready() {
+      if (leaving) return false
+      try {
+        await store.db.selectFrom('migrations').select('name').limit(1).execute()
+        return true
+      } catch {
+        return false
+      }
+    },
+  }
+  const server = createServer(
+    { keepAliveTimeout: 65 * second, headersTimeout: 20 * second, requestTimeout: 30 * second },
+    handlerOf(dashboard),
+  )
+  hub.attach(server)
+
+  const chores = startChores(log)
+  chores.every(10 * second, 'write metrics', () => metrics.flush(ctx))
+  chores.every(5 * second, 'review health', () => healthService.review(ctx))
+  chores.every(600 * second, 'drop old sessions', () => sessions.dropExpired(ctx))
+  chores.every(600 * second, 'drop old metrics', () => metrics.prune(ctx))
+  chores.every(600 * second, 'drop old changes', () => deleteOldChanges(ctx))
+  // SQLite chooses indexes by figures that somebody has to take; PostgreSQL does it by itself.
+  chores.every(3600 * second, 'look at the tables', async () => {
+    store.sqlite?.pragma('optimize')
+    await Promise.resolve()
+  })
+  const probes = startProbes(ctx, options.probes ?? {})
+
+  return {
+    server,
+    platform,
+    hub,
+    ctx,
+    listen: (port = config.port, host = config.host) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject)
+        server.listen(port, host, () => {
+          server.off('error', reject)
+          const { address, port: given, family } = server.address() as AddressInfo
+          const shown = address === '0.0.0.0' || address === '::' ? '127.0.0.1' : address
+          resolve(`http://${family === 'IPv6' && shown.includes(':') ? `[${shown}]` : shown}:${given}`)
+        })
+      }),
+    async close() {
+      leaving = true
+      hub.close()
+      await Promise.all([stopServing(server), probes.stop(), chores.stop()])
+      await metrics.flush(ctx).catch((error: unknown) => {
+        log.error({ err: asError(error) }, 'the last metrics could not be written')
+      })
+      await store.close()
+    },
+  }
+}
+
+function startProbes(ctx: Context, { system = true, pm2 = true, proc }: NonNullable<AppOptions['probes']>): { stop(): Promise<void> } {
+  const { platform, log } = ctx
+  const { config, probes, now } = platform
+  const told = (what: string) => (error: unknown) => {
+    log.error({ err: asError(error) }, what)
+  }
+  if (system) {
+    probes.system = systemProbe({
+      dataDir: config.dataDir,
+      host: config.hostName,
+      now,
+      ...(proc === undefined ? {} : { proc }),
+      onSample(sample) {
+        healthService.takeSample(ctx, sample)
+        platform.publish('health.now', home, 'now')
+      },
+      onError: told('the machine could not be measured'),
+    })
+    probes.system.start()
+  }
+  if (pm2) {
+    // One after the other: two states at once would both find the same rows to write.
+    let last: Promise<unknown> = Promise.resolve()
+    const inOrder = (work: () => Promise<void>) => {
+      last = last.then(work).catch(told('what PM2 said could not be stored'))
+    }
+    probes.pm2 = pm2Probe({
+      home: config.pm2Home,
+      now,
+      onState(state) {
+        inOrder(() => processService.takeState(ctx, state))
+        platform.publish('processes.now', home, 'now')
+      },
+      onEvent(event) {
+        inOrder(() => processService.takeEvent(ctx, event))
+      },
+      onError: told('PM2 could not be watched'),
+    })
+    probes.pm2.start()
+  }
+  return {
+    async stop() {
+      probes.system?.stop()
+      await probes.pm2?.stop()
+    },
+  }
+}
+
+/** Tells the log how an unclaimed console is claimed. */
+export async function claimLink(ctx: Context, address: string): Promise<string | null> {
+  const token = await users.openClaim(ctx)
+  return token === null ? null : `${(ctx.platform.config.publicUrl?.origin ?? address).replace(/\/$/, '')}/claim?token=${token}`
+}

@@ -1,0 +1,116 @@
+import type { Views, Health, NavItem } from '../../views/views'
+import type { Platform } from '../context'
+import { initials } from '../markup'
+import { may, type Action, type Role } from '../permissions'
+import { openTemplates, type Templates } from '../templates'
+import { readAssets } from './assets'
+import type { Answer, Flash } from './endpoint'
+import type { Compressed } from './gzip'
+import type { Principal } from './session'
+
+/** A view with its body rendered, ready to be put into the page around it. */
+export type Page = Extract<Answer, { kind: 'view' }> & { readonly body: string; readonly seq: number; readonly compressedBody?: Compressed }
+
+/** A page that the sidebar, the bottom bar and the palette lead to. */
+export interface NavEntry {
+  readonly group: 'Watch' | 'Act' | 'Manage'
+  readonly label: string
+  readonly href: string
+  readonly icon: string
+  readonly permission: Action | null
+  readonly tab: boolean
+}
+
+export interface Renderer {
+  readonly assets: Readonly<Record<string, string>>
+  readonly templates: Templates
+  body(answer: Extract<Answer, { kind: 'view' }>): string
+  page(page: Page, principal: Principal | undefined, path: string, flash: Flash | null): Promise<string>
+}
+
+/** Topics that every page follows: the state at the foot of the sidebar. */
+const everywhere = ['health']
+
+/** Shorter than anybody notices, and long enough that a page asked for hundreds of times a second does not ask the database as often. */
+const sharedMs = 250
+
+export function openRenderer(
+  platform: Platform,
+  nav: readonly NavEntry[],
+  product: { health(org: string): Promise<Health>; organisations(): Promise<number> },
+): Renderer {
+  const assets = readAssets()
+  const templates = openTemplates(assets, platform.config.timezone)
+  const { port, hostName, timezone: homeZone } = platform.config
+  const instance = `${hostName} · port ${port}`
+  const surroundings = new Map<string, { until: number; known: Promise<readonly [Health, number]> }>()
+
+  /** What the frame of every page asks the database; the same for everybody of an organisation who asks within the same moment. */
+  function around(org: string): Promise<readonly [Health, number]> {
+    const now = performance.now()
+    const last = surroundings.get(org)
+    if (last && last.until > now) return last.known
+    const known = Promise.all([product.health(org), product.organisations()])
+    surroundings.set(org, { until: now + sharedMs, known })
+    known.catch(() => surroundings.delete(org))
+    return known
+  }
+
+  return {
+    assets,
+    templates,
+    body: ({ name, props }) => templates.render(name, props as Views[typeof name]),
+    async page({ name, title, body, live, seq }, principal, path, flash) {
+      if (name.startsWith('docs/')) return body
+      if (!principal || name.startsWith('session/')) return templates.render('shared/plain', { title, body, assets, theme: 'auto' })
+      const timezone = principal.timezone ?? homeZone
+      const now = platform.now()
+      const [health, organisations] = await around(principal.org_id)
+      return templates.render('shared/shell', {
+        title,
+        body,
+        assets,
+        theme: principal.theme,
+        path,
+        user: { id: principal.id, name: principal.username, initials: initials(principal.username), role: principal.role },
+        organisation: organisations > 1 ? principal.org_name : null,
+        nav: navFor(nav, principal.role, path),
+        health,
+        timezone,
+        zone: zoneName(timezone, now),
+        now,
+        instance,
+        live: { topics: [...new Set([...everywhere, ...(live ?? [])])], since: seq },
+        flash,
+      })
+    },
+  }
+}
+
+export const navFor = (entries: readonly NavEntry[], role: Role, path: string): { label: string; items: NavItem[] }[] =>
+  (['Watch', 'Act', 'Manage'] as const)
+    .map((label) => ({
+      label,
+      items: entries
+        .filter(({ group, permission }) => group === label && (permission === null || may({ role }, permission)))
+        .map(({ label, href, icon, tab }) => ({ label, href, icon, tab, current: href === path })),
+    }))
+    .filter(({ items }) => items.length > 0)
+
+const zoneNames = new Map<string, string>()
+
+/** "IST", "UTC" or "GMT+2"; kept for an hour's worth of pages, since formatting costs more than the rest of the shell. */
+function zoneName(zone: string, at: number): string {
+  const key = `${zone} ${Math.floor(at / 3_600_000)}`
+  let name = zoneNames.get(key)
+  if (name === undefined) {
+    const formatted = new Intl.DateTimeFormat(zone === 'Asia/Kolkata' ? 'en-IN' : 'en', {
+      timeZone: zone,
+      timeZoneName: 'short',
+    }).formatToParts(at)
+    name = formatted.find(({ type }) => type === 'timeZoneName')?.value ?? zone
+    if (zoneNames.size > 500) zoneNames.clear()
+    zoneNames.set(key, name)
+  }
+  return name
+}

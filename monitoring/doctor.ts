@@ -1,0 +1,114 @@
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { version } from './app'
+import { ConfigError, readConfig, type Config } from './config'
+import { asError } from './errors'
+import { openLog } from './log'
+import { inProject } from './paths'
+import { openStore, sqliteFile } from './db/open'
+
+type Finding = readonly ['ok' | 'warn' | 'fail', string, string]
+
+/** Shows the effective configuration and tries everything the console depends on; changes nothing, so that it may run beside it. */
+export async function doctor(say: (line: string) => void, environment?: NodeJS.ProcessEnv, dotEnvFile?: string): Promise<number> {
+  let config: Config
+  try {
+    config = readConfig(environment, dotEnvFile)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    say('The configuration is wrong:')
+    for (const problem of error.problems) say(`  ${problem}`)
+    return 1
+  }
+  say(`Operations Center ${version} on Node.js ${process.version}\n\nConfiguration`)
+  const width = Math.max(...config.settings.map(({ name }) => name.length))
+  for (const { name, value, source } of config.settings) say(`  ${name.padEnd(width)}  ${value}  (${source})`)
+  say('\nDependencies')
+  const findings = [
+    nodeVersion(),
+    build(),
+    dataDir(config),
+    ...(await Promise.all([database(config), pm2(config), port(config)])),
+    claim(config),
+  ]
+  const marks = { ok: 'ok  ', warn: 'note', fail: 'FAIL' }
+  for (const [state, name, text] of findings) say(`  ${marks[state]}  ${name}: ${text}`)
+  return findings.some(([state]) => state === 'fail') ? 1 : 0
+}
+
+function nodeVersion(): Finding {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  return major > 20 || (major === 20 && minor >= 19)
+    ? ['ok', 'Node.js', process.version]
+    : ['fail', 'Node.js', `${process.version}; 20.19 or newer is needed`]
+}
+
+const build = (): Finding =>
+  existsSync(inProject('public', 'build', 'assets.json')) ? ['ok', 'Build', 'there'] : ['fail', 'Build', 'missing: run “npm run build”']
+
+function dataDir({ dataDir }: Config): Finding {
+  const found = statSync(dataDir, { throwIfNoEntry: false })
+  if (!found) return ['warn', 'DATA_DIR', `${dataDir} is not there yet: the first start makes it`]
+  if (!found.isDirectory()) return ['fail', 'DATA_DIR', `${dataDir} is not a folder`]
+  return (found.mode & 0o077) === 0
+    ? ['ok', 'DATA_DIR', dataDir]
+    : ['warn', 'DATA_DIR', `${dataDir} can be read by others: the next start closes it`]
+}
+
+async function database(config: Config): Promise<Finding> {
+  const what = config.databaseUrl === null ? 'SQLite' : 'PostgreSQL'
+  const file = sqliteFile(config.dataDir)
+  if (config.databaseUrl === null && !existsSync(file)) return ['warn', what, `${file} is not there yet: the first start makes it`]
+  try {
+    const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log: openLog('silent') })
+    try {
+      const tables = await store.db.introspection.getTables()
+      if (!tables.some(({ name }) => name === 'migrations')) return ['warn', what, 'answers and is empty: the first start makes the schema']
+      const newest = await store.db.selectFrom('migrations').select('name').orderBy('name', 'desc').limit(1).executeTakeFirst()
+      const intact = (store.sqlite?.pragma('quick_check', { simple: true }) ?? 'ok') as string
+      return intact === 'ok' ? ['ok', what, `answers; schema ${newest?.name ?? 'empty'}`] : ['fail', what, `is damaged: ${intact}`]
+    } finally {
+      await store.close()
+    }
+  } catch (error) {
+    return ['fail', what, asError(error).message]
+  }
+}
+
+async function pm2({ pm2Home }: Config): Promise<Finding> {
+  return (await answers({ path: join(pm2Home, 'rpc.sock') }))
+    ? ['ok', 'PM2', `the daemon of ${pm2Home} answers`]
+    : ['warn', 'PM2', `no daemon runs in ${pm2Home}: nothing to watch there. “pm2 resurrect” or “pm2 start ecosystem.config.js” starts one`]
+}
+
+async function port({ port, host }: Config): Promise<Finding> {
+  const taken = await answers({ port, host: host === '0.0.0.0' ? '127.0.0.1' : host })
+  return ['ok', 'Port', taken ? `${port} answers: the console, or another program, runs there` : `${port} is free`]
+}
+
+function claim(config: Config): Finding {
+  const file = join(config.dataDir, 'claim-token')
+  if (!existsSync(file)) return ['ok', 'Claim', 'no claim link is open']
+  const base = config.publicUrl?.origin ?? `http://127.0.0.1:${config.port}`
+  return ['warn', 'Claim', `nobody has claimed this console yet: ${base}/claim?token=${readFileSync(file, 'utf8').trim()}`]
+}
+
+const answers = (target: { path: string } | { port: number; host: string }): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(target as { path: string })
+    const end = (answer: boolean) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.setTimeout(1000)
+    socket.once('connect', () => {
+      end(true)
+    })
+    socket.once('error', () => {
+      end(false)
+    })
+    socket.once('timeout', () => {
+      end(false)
+    })
+  })

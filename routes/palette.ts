@@ -1,0 +1,43 @@
+import { Routes, view } from '../monitoring/dashboard/endpoint'
+import { nav } from '../monitoring/dashboard/nav'
+import { may } from '../monitoring/permissions'
+import * as processes from '../services/processes'
+
+interface PaletteItem {
+  label: string
+  href: string
+  icon: string
+  hint: string
+  group: string
+}
+
+declare module '../views/views' {
+  interface Views {
+    'shared/_palette': { items: readonly PaletteItem[] }
+  }
+}
+
+export const routes = new Routes('palette')
+
+/** Where one can go and what one can do from anywhere; the same pages as in the sidebar. */
+routes.page('/palette', { permission: 'health.read' }, async ({ ctx }) => {
+  const pages = nav
+    .filter(({ permission }) => permission === null || may(ctx.actor, permission))
+    .map(({ label, href, icon, group }): PaletteItem => ({ label, href, icon, hint: group, group: 'Pages' }))
+  const { items } = await processes.list(ctx)
+  const acts = items.flatMap((one) => {
+    const action = one.status === 'stopped' || one.status === 'errored' ? 'start' : 'restart'
+    if (!processes.mayAct(ctx, action)) return []
+    const label = `${action === 'start' ? 'Start' : 'Restart'} ${one.name}`
+    return [
+      {
+        label,
+        href: `/processes/${encodeURIComponent(one.id)}/${action}`,
+        icon: action === 'start' ? 'play-fill' : 'arrow-clockwise',
+        hint: one.word,
+        group: 'Processes',
+      },
+    ]
+  })
+  return view('shared/_palette', { items: [...pages, ...acts] }, { title: 'Search or jump to' })
+})

@@ -1,0 +1,14 @@
+import { Routes, view } from '../monitoring/dashboard/endpoint'
+import * as settings from '../services/settings'
+
+declare module '../views/views' {
+  interface Views {
+    'settings/show': { groups: readonly settings.SettingGroup[]; facts: readonly { label: string; value: string }[] }
+  }
+}
+
+export const routes = new Routes('settings')
+
+routes.page('/settings', { permission: 'settings.read' }, ({ ctx }) =>
+  view('settings/show', { groups: settings.effective(ctx), facts: settings.facts(ctx) }, { title: 'Settings', live: [] }),
+)

@@ -1,0 +1,76 @@
+import { z } from 'zod'
+import type { Context } from '../monitoring/context'
+import { cursorOf, placeOf } from '../monitoring/cursor'
+import { groupCommit } from '../monitoring/db/group-commit'
+import { insertEvents, listEvents, severities, type EventFilter, type EventRow, type NewEvent, type Severity } from './events/queries'
+
+export { countBySubject, listEventsBetween } from './events/queries'
+export { phrase } from './events/wording'
+export { severities, type EventFilter, type EventRow, type Severity }
+
+/** What a reporter says; everything but the type and the source is optional. */
+export interface Report {
+  type: string
+  source: string
+  subject?: string | null | undefined
+  severity?: Severity | undefined
+  /** Epoch milliseconds; absent: now. */
+  at?: number | undefined
+  data?: unknown
+  id?: string | undefined
+  host?: string | null | undefined
+}
+
+const complete = (ctx: Context, report: Report): NewEvent => {
+  const now = ctx.now()
+  return {
+    id: report.id ?? ctx.newId(),
+    host: report.host ?? null,
+    at: report.at ?? now,
+    received_at: now,
+    type: report.type,
+    source: report.source,
+    subject: report.subject ?? null,
+    severity: report.severity ?? 'info',
+    data: report.data === undefined || report.data === null ? null : JSON.stringify(report.data),
+  }
+}
+
+/** Stores events and answers after the commit, together with whatever else came in meanwhile. */
+export async function report(ctx: Context, reports: readonly Report[]): Promise<{ accepted: number }> {
+  const commit = ctx.platform.keep(`events of ${ctx.org}`, () =>
+    groupCommit<NewEvent>((events) => ctx.transaction((ctx) => append(ctx, events))),
+  )
+  await commit(reports.map((one) => complete(ctx, one)))
+  return { accepted: reports.length }
+}
+
+/** Stores one event in the caller's transaction. */
+export const record = (ctx: Context, one: Report): Promise<void> => append(ctx, [complete(ctx, one)])
+
+const span = 1000
+
+async function append(ctx: Context, events: readonly NewEvent[]): Promise<void> {
+  const stored = await insertEvents(ctx, events)
+  if (!stored) return
+  // Many callers' events may be in one commit; whoever follows them reads a span at a time.
+  for (let first = stored.first; first <= stored.last; first += span)
+    ctx.changed('events', `${first}-${Math.min(first + span - 1, stored.last)}`)
+}
+
+export const latest = (ctx: Context, limit: number): Promise<EventRow[]> => listEvents(ctx, { filter: {}, limit, after: null })
+
+const Place = z.tuple([z.int(), z.int().nonnegative()])
+
+/** One page, newest first, and where the next one begins. */
+export async function list(
+  ctx: Context,
+  { filter, limit, cursor }: { filter: EventFilter; limit: number; cursor: string | undefined },
+): Promise<{ items: EventRow[]; next: string | null }> {
+  const [at, seq] = cursor === undefined ? [] : placeOf(Place, cursor)
+  const after = at === undefined || seq === undefined ? null : { at, seq }
+  const rows = await listEvents(ctx, { filter, limit: limit + 1, after })
+  const items = rows.slice(0, limit)
+  const last = items.at(-1)
+  return { items, next: rows.length > limit && last ? cursorOf([last.at, last.seq]) : null }
+}

@@ -1,0 +1,27 @@
+import type { Context } from '../monitoring/context'
+import * as events from './events'
+import * as health from './health'
+import * as processes from './processes'
+
+const latestShown = 10
+
+/** An event together with how it is told. */
+export type ToldEvent = events.EventRow & ReturnType<typeof events.phrase>
+
+export const latestEvents = async (ctx: Context): Promise<ToldEvent[]> =>
+  (await events.latest(ctx, latestShown)).map((event) => ({ ...event, ...events.phrase(event) }))
+
+/** Everything that the first page shows. */
+export async function read(ctx: Context) {
+  const list = await processes.list(ctx)
+  const [needs, now] = await Promise.all([health.problems(ctx, list), health.tilesNow(ctx, list)])
+  const [verdict, tiles, charts, latest] = await Promise.all([
+    health.verdict(ctx, needs, list),
+    health.tiles(ctx, now),
+    health.charts(ctx, now),
+    latestEvents(ctx),
+  ])
+  return { needs, verdict, tiles, charts, processes: list, events: latest }
+}
+
+export type Overview = Awaited<ReturnType<typeof read>>

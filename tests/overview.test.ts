@@ -1,0 +1,93 @@
+import * as metrics from '../services/metrics'
+import * as health from '../services/health'
+import { startApp, type Person, type TestApp } from './helpers/app'
+import { disk, measured, pm2Keeps, pm2Says, running } from './helpers/machine'
+import { features } from './helpers/routes'
+
+let app: TestApp
+beforeAll(async () => {
+  app = await startApp()
+})
+afterAll(() => app.close())
+
+const pageOf = async (person: Person, path = '/'): Promise<string> => {
+  // Past the moment for which one rendered page serves everybody.
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  const answer = await (await app.as(person)).get(path)
+  expect(answer.status).toBe(200)
+  return answer.text
+}
+const linksIn = (html: string) => [...html.matchAll(/<a\s[^>]*href="([^"]+)"/g)].map(([, href = '']) => href)
+const textOf = (html: string) => html.replace(/<[^>]+>/g, ' ').replace(/\s+/g, ' ')
+
+describe('the overview', () => {
+  test('stands before anything was measured', async () => {
+    const text = textOf(await pageOf('carol'))
+    expect(text).toContain('Taking the first measurements')
+    expect(text).toContain('Nothing needs you')
+    expect(text).not.toMatch(/undefined|null|NaN|\[object/)
+  })
+
+  test('shows the machine, its processes, what needs somebody and what happened', async () => {
+    measured(app, { disks: [disk(92)] })
+    await pm2Keeps(app, running(0, 'web'), running(1, 'mail <b>', { status: 'errored', pid: null, cpu: null, memory: null, restarts: 16 }))
+    await health.review(app.ctx)
+    const html = await pageOf('bob')
+    const text = textOf(html)
+    for (const words of ['Urgent: mail &lt;b&gt; is down', 'Disk / is 92% full', '12% used', '1 of 2 online', '2 cores', 'web', 'Errored'])
+      expect(text).toContain(words)
+    expect(text).not.toMatch(/undefined|NaN|\[object/)
+    expect(html).not.toContain('mail <b>')
+    expect(html.match(/(?<=id="process_[^"]*:)\d+(?=")/g)).toEqual(['0', '1'])
+  })
+
+  test('has an id once, and an element for everything that is sent to it live', async () => {
+    const html = await pageOf('bob')
+    const ids = [...html.matchAll(/\sid="([^"]+)"/g)].map(([, id = '']) => id)
+    expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([])
+    await metrics.flush(app.ctx)
+    const names = features.flatMap(({ topics }) => [...topics.keys()])
+    const { text } = await (await app.as('bob')).get(`/live/poll?topics=${names.join()}&since=0`)
+    const targets = [...text.matchAll(/<turbo-stream [^>]*target="([^"]+)"/g)].map(([, target = '']) => target)
+    expect(new Set(targets).size).toBeGreaterThan(10)
+    expect(targets.filter((target) => !ids.includes(target))).toEqual([])
+  })
+
+  test('lets an operator act and a viewer look', async () => {
+    expect(await pageOf('bob')).toContain('/restart"')
+    expect(await pageOf('carol')).not.toMatch(/href="\/processes\/[^"]+\/(restart|reload|stop|start)"/)
+  })
+
+  test('says what to do when no PM2 runs', async () => {
+    await pm2Says(app, { state: 'no-daemon', at: app.ctx.now(), hint: 'PM2_HOME=/srv/pm2 pm2 resurrect' })
+    const text = textOf(await pageOf('carol'))
+    expect(text).toContain('PM2_HOME=/srv/pm2 pm2 resurrect')
+    expect(text).toContain('PM2 is not running')
+    await pm2Says(app, { state: 'unreachable', at: app.ctx.now(), reason: 'PM2 did not answer within 5 s' })
+    expect(textOf(await pageOf('carol'))).toContain('PM2 did not answer within 5 s')
+  })
+})
+
+describe('the palette', () => {
+  const linksFor = async (person: Person) =>
+    [...(await pageOf(person, '/palette')).matchAll(/class="oc-commands"[\s\S]*?<\/turbo-frame>/g)].flatMap(([list]) => linksIn(list))
+
+  test('lists only what exists and what the role may do', async () => {
+    await pm2Keeps(app, running(0, 'web'), running(1, 'mail', { status: 'stopped', pid: null }))
+    const id = encodeURIComponent(`${app.platform.config.hostName}:`)
+    const pages = ['/', '/profile', '/docs']
+    expect((await linksFor('carol')).sort()).toEqual([...pages].sort())
+    expect((await linksFor('bob')).sort()).toEqual([...pages, `/processes/${id}0/restart`, `/processes/${id}1/start`].sort())
+    const alice = await linksFor('alice')
+    expect(alice).toContain('/settings')
+    for (const href of alice) expect([href, (await (await app.as('alice')).get(href)).status]).toEqual([href, 200])
+  })
+
+  test('and the sidebar lead to the same pages', async () => {
+    for (const person of ['alice', 'carol'] as const) {
+      const sidebar = new Set([...(await pageOf(person)).matchAll(/<nav[\s\S]*?<\/nav>/g)].flatMap(([nav]) => linksIn(nav)))
+      const palette = (await linksFor(person)).filter((href) => !href.startsWith('/processes/'))
+      expect([...sidebar].sort()).toEqual(palette.sort())
+    }
+  })
+})

@@ -1,0 +1,154 @@
+import bcrypt from 'bcrypt'
+import type { Response } from 'supertest'
+import { listen, password, startApp, type TestApp } from './helpers/app'
+
+let app: TestApp
+beforeEach(async () => {
+  app = await startApp({ env: { TRUST_PROXY: 'loopback' } })
+})
+afterEach(async () => {
+  jest.restoreAllMocks()
+  await app.close()
+})
+
+/** One try, from an address; answers the status. */
+const byForm = async (username: string, given: string, from: string) =>
+  (await app.as(null)).post('/sign-in').set('X-Forwarded-For', from).type('form').send({ username, password: given })
+const basicOf = (username: string, given: string) => `Basic ${Buffer.from(`${username}:${given}`).toString('base64')}`
+const byBasic = async (username: string, given: string, from: string) =>
+  (await app.as(null)).get('/api/health').set({ 'X-Forwarded-For': from, Authorization: basicOf(username, given) })
+const bySocket = (username: string, given: string, from: string): Promise<number> =>
+  listen(`${app.url.replace('http', 'ws')}/ws/events?topics=events`, {
+    'X-Forwarded-For': from,
+    Authorization: basicOf(username, given),
+  }).then(
+    (listener) => {
+      listener.close()
+      return 101
+    },
+    (error: unknown) => Number(/\d+$/.exec((error as Error).message)?.[0]),
+  )
+/** Goes on until the wait is so long that this test cannot outlast it. */
+async function lockOut(once: (i: number) => Promise<Response>): Promise<void> {
+  for (let i = 0; i < 40; i++) {
+    const { status, text } = await once(i)
+    const wait = Number(/Try again in (\d+) s/.exec(text)?.[1] ?? 0)
+    if (status === 429 && wait > 30) return
+    if (status === 429) app.advance(wait * 1000)
+  }
+  throw new Error('Nobody was slowed down')
+}
+
+test('wrong tries of one account are slowed to ten a minute, by whatever way and from wherever they come', async () => {
+  const ways = [
+    async (from: string) => (await byForm('alice', 'wrong', from)).status,
+    async (from: string) => (await byBasic('ALICE', 'wrong', from)).status,
+    (from: string) => bySocket('alice ', 'wrong', from),
+  ]
+  const answers: number[] = []
+  const start = app.ctx.now()
+  for (let i = 0; app.ctx.now() - start < 60_000; i++) {
+    const status = (await ways[i % 3]?.(`10.0.${i % 7}.1`)) ?? 0
+    answers.push(status)
+    if (status === 429) app.advance(700)
+  }
+  expect(new Set(answers)).toEqual(new Set([401, 429]))
+  const tries = answers.filter((status) => status === 401).length
+  expect(tries).toBeGreaterThanOrEqual(5)
+  expect(tries).toBeLessThanOrEqual(10)
+  expect(answers.slice(0, 4)).toEqual([401, 401, 401, 401])
+
+  // Also the right password has to wait, else its refusal would tell that it is the right one.
+  const [form, basic] = [await byForm('alice', password, '10.0.0.1'), await byBasic('alice', password, '10.0.0.1')]
+  expect([form.status, basic.status, await bySocket('alice', password, '10.0.0.1')]).toEqual([429, 429, 429])
+  const wait = Number(basic.headers['retry-after'])
+  expect(wait).toBeGreaterThan(0)
+  expect(wait).toBeLessThanOrEqual(60)
+  expect(form.text).toMatch(/Try again in \d+ s/)
+  app.advance(wait * 1000)
+  expect((await byForm('alice', password, '10.0.0.1')).status).toBe(303)
+})
+
+test('tries at once are counted before they are compared', async () => {
+  const compare = jest.spyOn(bcrypt, 'compare')
+  const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => byForm('alice', `guess ${i}`, `10.0.${i}.1`)))
+  expect(answers.filter(({ status }) => status === 429)).toHaveLength(7)
+  expect(compare).toHaveBeenCalledTimes(5)
+})
+
+test('a person is not locked out from where they have signed in before', async () => {
+  expect((await byForm('alice', password, '10.0.0.1')).status).toBe(303)
+  await lockOut(() => byForm('alice', 'wrong', '10.9.9.9'))
+  expect((await byForm('alice', password, '10.9.9.8')).status).toBe(429)
+  expect((await byForm('alice', password, '10.0.0.1')).status).toBe(303)
+  // And signing in there does not give the stranger new tries.
+  expect((await byForm('alice', 'wrong', '10.9.9.9')).status).toBe(429)
+})
+
+test('one network that tries many names is slowed, an own account in it notwithstanding; others go on', async () => {
+  const from = (host: number) => `2001:db8::${host.toString(16)}`
+  expect((await byForm('carol', password, from(100))).status).toBe(303)
+  for (let i = 0; i < 20; i++) expect((await byForm(`nobody-${i}`, 'wrong', from(i))).status).toBe(401)
+  await lockOut((i) => byForm(`somebody-${i}`, 'wrong', from(i)))
+  expect((await byForm('nobody-21', 'wrong', '2001:db8:0:0:ffff::1')).status).toBe(429)
+  expect((await byForm('carol', password, from(100))).status).toBe(303)
+  expect((await byForm('nobody-21', 'wrong', from(1))).status).toBe(429)
+  expect((await byForm('alice', password, '2001:db8:0:1::1')).status).toBe(303)
+}, 60_000)
+
+test('an answer does not tell whether there is such an account, nor does the work behind it', async () => {
+  await app.ctx.db.updateTable('users').set({ disabled_at: 1 }).where('username', '=', 'carol').execute()
+  const compare = jest.spyOn(bcrypt, 'compare')
+  const answers = []
+  for (const username of ['alice', 'nobody', 'carol']) answers.push(await byForm(username, 'wrong', '10.0.0.1'))
+  expect(answers.map(({ status }) => status)).toEqual([401, 401, 401])
+  const texts = answers.map(({ text }) => text.replace(/value="(alice|nobody|carol)"/, ''))
+  expect(new Set(texts).size).toBe(1)
+  expect(compare.mock.calls.map(([, hash]) => bcrypt.getRounds(hash))).toEqual([12, 12, 12])
+  const basic = [await byBasic('alice', 'wrong', '10.0.0.2'), await byBasic('nobody', 'wrong', '10.0.0.2')]
+  expect(new Set(basic.map(({ status, body }) => `${status} ${(body as { detail: string }).detail}`)).size).toBe(1)
+  expect(basic[0]?.headers['www-authenticate']).toMatch(/^Basic /)
+})
+
+test('HTTP Basic is compared once for many requests, and again after some seconds', async () => {
+  const compare = jest.spyOn(bcrypt, 'compare')
+  const many = async () =>
+    new Set((await Promise.all(Array.from({ length: 15 }, () => byBasic('bob', password, '10.0.0.1')))).map(({ status }) => status))
+  expect(await many()).toEqual(new Set([200]))
+  expect(await many()).toEqual(new Set([200]))
+  expect(compare).toHaveBeenCalledTimes(1)
+  app.advance(11_000)
+  expect(await many()).toEqual(new Set([200]))
+  expect(compare).toHaveBeenCalledTimes(2)
+  expect((await byBasic('bob', `${password}x`, '10.0.0.1')).status).toBe(401)
+  expect((await (await app.as(null)).get('/profile').set('Authorization', basicOf('bob', 'wrong'))).status).toBe(401)
+  expect(compare).toHaveBeenCalledTimes(4)
+})
+
+test('refused tries are audited and logged, as one line each, whatever the name', async () => {
+  const names = [
+    'a\n2026-01-01 INFO admin signed in',
+    '\u001b[2J\u009b2J\u2028x',
+    '<script>alert(1)</script>"\'',
+    'nul\u0000',
+    "' or 1=1 --",
+  ]
+  for (const name of names) {
+    const answer = await byForm(name, 'canary-password', '203.0.113.9')
+    expect(answer.status).toBe(401)
+    expect(answer.text).not.toContain('<script>alert')
+  }
+  expect((await byBasic('basic', 'canary-password', '203.0.113.9')).status).toBe(401)
+  const rows = await app.ctx.db
+    .selectFrom('audit')
+    .selectAll()
+    .where('action', '=', 'session.refused')
+    .orderBy('at')
+    .orderBy('id')
+    .execute()
+  expect(rows.map(({ data }) => (JSON.parse(data ?? '{}') as { tried: string }).tried)).toEqual([...names, 'basic'])
+  for (const row of rows) expect(row).toMatchObject({ actor_id: 'nobody', address: '203.0.113.9', subject: 'unknown' })
+  const lines = app.log.filter(({ msg }) => msg === 'sign-in refused')
+  expect(lines.map(({ tried }) => tried)).toEqual([...names, 'basic'])
+  expect(JSON.stringify([rows, app.log])).not.toContain('canary')
+})
