@@ -92,7 +92,7 @@ export function percent(value: number | null, digits = 0): string {
 
 const grouped = new Intl.NumberFormat('en-GB')
 
-export function number(value: number | null): string {
+function number(value: number | null): string {
   return value === null || !Number.isFinite(value) ? '–' : grouped.format(value)
 }
 
@@ -205,5 +205,3 @@ export function markup(assets: Readonly<Record<string, string>>, zone = 'UTC') {
     },
   }
 }
-
-export type Markup = ReturnType<typeof markup>

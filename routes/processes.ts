@@ -8,6 +8,7 @@ import { iso, limit, text } from '../monitoring/dashboard/shapes'
 declare module '../views/views' {
   interface Views {
     'processes/_table': { processes: processes.ProcessList; may: processes.Rights }
+    'processes/_figure': { process: processes.Process; name: 'cpu' | 'memory' }
     'processes/_process': { process: processes.Process; may: processes.Rights }
     'processes/confirm': {
       process: processes.Process
@@ -179,10 +180,11 @@ routes.live('processes.now', {
   async paint(ctx, _subjects, render) {
     const list = await processes.list(ctx)
     if (list.state !== 'ok' || list.at === null) return ''
-    const may = processes.rights(ctx)
+    const figures = list.items.flatMap((one) =>
+      (['cpu', 'memory'] as const).map((name) => replace(`process_${one.id}_${name}`, render('processes/_figure', { process: one, name }))),
+    )
     return (
-      list.items.map((one) => replace(`process_${one.id}`, render('processes/_process', { process: one, may }))).join('') +
-      replace('age_processes', render('shared/_age', { id: 'processes', at: list.at, beat: list.beat, source: 'PM2' }))
+      figures.join('') + replace('age_processes', render('shared/_age', { id: 'processes', at: list.at, beat: list.beat, source: 'PM2' }))
     )
   },
   data: async (ctx) => (await processes.list(ctx)).items.map(asJson),

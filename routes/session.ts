@@ -58,7 +58,7 @@ const signInAgain = (typed: Readonly<Record<string, string>>, status: number, me
   view(
     'session/sign-in',
     { error: message, username: typed['username'] ?? '', next: ownPath(typed['next'] ?? '/'), wait: error?.retryAfterSeconds ?? null },
-    { title: 'Sign in', status },
+    { title: 'Sign in', status, retryAfter: error?.retryAfterSeconds ?? null },
   )
 
 routes.action('/sign-out', { permission: 'self' }, async ({ ctx }) => {

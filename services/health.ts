@@ -5,8 +5,8 @@ import { fullest, sampleOf, type State } from './health/sample'
 import * as processes from './processes'
 
 export { problems, review, type Problem } from './health/problems'
-export { limits, rememberHost, takeSample, type State } from './health/sample'
-export { charts, tiles, tilesNow, type Chart, type Mark, type Tile } from './health/tiles'
+export { rememberHost, takeSample, type State } from './health/sample'
+export { charts, tiles, tilesNow, type Chart, type Tile } from './health/tiles'
 
 export interface Verdict {
   state: State

@@ -178,7 +178,7 @@ export async function seriesOf(ctx: Context, names: readonly MetricName[], query
   return (await Promise.all(names.map((name) => series(ctx, { name, ...query })))).flat()
 }
 
-export const stepFor = (range: number): number =>
+const stepFor = (range: number): number =>
   range <= 3 * 60 * minute ? minute : range <= 2 * day ? quarter : range <= 14 * day ? 4 * quarter : day
 
 /** The finest step of which there is still something so long ago. */

@@ -5,9 +5,9 @@ import { findMember, type Member } from './users'
 
 const minute = 60_000
 /** Without a request for this long, a session ends. */
-export const idleMs = 8 * 60 * minute
+const idleMs = 8 * 60 * minute
 /** And after this long in any case. */
-export const absoluteMs = 30 * 24 * 60 * minute
+const absoluteMs = 30 * 24 * 60 * minute
 /** How long an answer from the database is believed. With the 4 s between two looks at a socket, a disabled account is out within 5 s. */
 const believedMs = 500
 

@@ -19,7 +19,7 @@ import { throttle } from './users/throttle'
 
 export type { Member, Theme } from './users/queries'
 export { updateUser } from './users/queries'
-export { countOrganisations, ensureHome, findMember, hashPassword, isClaimed, minimumLength }
+export { countOrganisations, ensureHome, findMember, hashPassword, isClaimed }
 
 const second = 1000
 const minute = 60 * second

@@ -46,6 +46,7 @@ export const serveAssets: RequestHandler = (request, response, next) => {
     (error) => {
       if (!error || response.headersSent) return
       response.removeHeader('Content-Encoding')
+      response.setHeader('Cache-Control', 'no-store')
       next()
     },
   )

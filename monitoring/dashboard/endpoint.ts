@@ -32,7 +32,7 @@ export interface Flash {
 
 /** What a page or a form answers. */
 export type Answer =
-  | { kind: 'view'; name: keyof Views; props: object; title: string; status?: number; live?: readonly string[] }
+  | { kind: 'view'; name: keyof Views; props: object; title: string; status?: number; live?: readonly string[]; retryAfter?: number | null }
   | { kind: 'redirect'; to: string; flash?: Flash }
   | { kind: 'sign-in'; userId: string; to: string }
   | { kind: 'sign-out'; to: string }
@@ -40,7 +40,7 @@ export type Answer =
 export const view = <Name extends keyof Views>(
   name: Name,
   props: Views[Name],
-  page: { title: string; status?: number; live?: readonly string[] },
+  page: { title: string; status?: number; live?: readonly string[]; retryAfter?: number | null },
 ): Answer => ({ kind: 'view', name, props, ...page })
 
 export const redirect = (to: string, flash?: Flash): Answer => ({ kind: 'redirect', to, ...(flash ? { flash } : {}) })

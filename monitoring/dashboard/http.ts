@@ -184,15 +184,18 @@ async function serveEndpoint(
   params: Readonly<Record<string, string>>,
 ): Promise<void> {
   const { sessions, security, limits } = dashboard
-  const limit = endpoint.limit ?? 'api'
+  const count = async (client: string) => {
+    // The document of the API and its pages are the console's own.
+    if (endpoint.path.startsWith('/api/')) await limits.check(request, response, client, endpoint.limit ?? 'api')
+  }
   let identity: Identity | undefined
   try {
     identity = await sessions.identify(request)
   } catch (error) {
-    await limits.check(request, response, security.addressOf(request), limit)
+    await count(security.addressOf(request))
     throw error
   }
-  await limits.check(request, response, identity?.principal.id ?? security.addressOf(request), limit)
+  await count(identity?.principal.id ?? security.addressOf(request))
   admit(endpoint.permission, identity)
   if (endpoint.method !== 'GET') security.checkOrigin(request, sessions.carriesCredentials(request))
   const query = parse(endpoint.query ?? noParameters, queryOf(request.url ?? ''), 400)
@@ -411,6 +414,7 @@ async function sendAnswer(
         sendText(request, response, 200, 'text/html; charset=utf-8', `<!doctype html><title></title>${page.body}`)
         return
       }
+      if (answer.retryAfter) response.setHeader('Retry-After', answer.retryAfter)
       const flash = takeFlash(request, response)
       const html = await dashboard.renderer.page(page, identity?.principal, request.path, flash)
       sendText(request, response, answer.status ?? 200, 'text/html; charset=utf-8', html, page.compressedBody)

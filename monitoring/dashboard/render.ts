@@ -87,7 +87,7 @@ export function openRenderer(
   }
 }
 
-export const navFor = (entries: readonly NavEntry[], role: Role, path: string): { label: string; items: NavItem[] }[] =>
+const navFor = (entries: readonly NavEntry[], role: Role, path: string): { label: string; items: NavItem[] }[] =>
   (['Watch', 'Act', 'Manage'] as const)
     .map((label) => ({
       label,

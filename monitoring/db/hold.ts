@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
+import { sqliteCode } from './sqlite'
 
 /** Which process of PM2 this is; during a reload the old and the new one are the same. */
 export interface Pm2Place {
@@ -22,7 +23,7 @@ export function holdDataDir(dataDir: string, pid: number, place: Pm2Place | null
     try {
       lock.exec('begin exclusive')
     } catch (error) {
-      if (error instanceof Database.SqliteError && error.code === 'SQLITE_BUSY') return false
+      if (sqliteCode(error) === 'SQLITE_BUSY') return false
       throw error
     }
     writeFileSync(note, JSON.stringify({ pid, place }), { mode: 0o600 })

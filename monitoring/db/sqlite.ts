@@ -35,10 +35,15 @@ export function openSqlite(file: string, options: { readonly: boolean }): Databa
   return db
 }
 
-const isBusy = (error: unknown): boolean => error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
+/** By its code, not its class: the native part keeps the class of whoever loaded it first. */
+export const sqliteCode = (error: unknown): string => {
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' ? code : ''
+}
 
-const isDisk = (error: unknown): boolean =>
-  error instanceof Database.SqliteError && /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN)/.test(error.code)
+const isBusy = (error: unknown): boolean => sqliteCode(error).startsWith('SQLITE_BUSY')
+
+const isDisk = (error: unknown): boolean => /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN)/.test(sqliteCode(error))
 
 /** One database behind Kysely: a single writer that begins immediately, and a reader that never waits for it. */
 export class SqliteDialect implements Dialect {

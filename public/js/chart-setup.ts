@@ -34,7 +34,7 @@ function faded(hex: string, alpha: number): string {
 }
 
 /** Round moments of the reader's own clock (20:15, not 20:17; also where the zone is half an hour off). */
-export function timeTicks(from: number, to: number, most: number, zone: Zone): number[] {
+function timeTicks(from: number, to: number, most: number, zone: Zone): number[] {
   const step = STEPS.find((one) => (to - from) / one <= most) ?? (STEPS.at(-1) ?? MINUTE) * Math.ceil((to - from) / (1440 * MINUTE) / most)
   const offset = zone.offset(from)
   const first = Math.ceil((from + offset) / step) * step - offset
@@ -42,7 +42,7 @@ export function timeTicks(from: number, to: number, most: number, zone: Zone): n
 }
 
 /** Where measurements are missing the line is broken, whether the server sent an empty point or none. */
-export function withGaps(points: Point[]): Point[] {
+function withGaps(points: Point[]): Point[] {
   const pauses = points
     .slice(1)
     .map(([at], index) => at - (points[index]?.[0] ?? at))

@@ -2,7 +2,9 @@ import { Controller } from '@hotwired/stimulus'
 import type { TurboBeforeMorphElementEvent } from '@hotwired/turbo'
 
 function worth(row: HTMLElement, key: string): string {
-  return row.dataset[key] ?? ''
+  // Figures that move are elements of their own, so that a frame need not carry the whole row.
+  const figure = row.querySelector<HTMLElement>(`[data-figure="${key}"]`)
+  return figure?.dataset['value'] ?? row.dataset[key] ?? ''
 }
 
 /** Numbers by size, words by the alphabet, what has no value last. */

@@ -12,7 +12,7 @@ CREATE TABLE "facts" ("name" text not null primary key, "value" text not null, "
 CREATE TABLE "hosts" ("name" text not null, "org_id" text not null references "organisations" ("id"), "facts" text not null, "seen_at" integer not null, constraint "hosts_pk" primary key ("org_id", "name"));
 CREATE TABLE "memberships" ("org_id" text not null references "organisations" ("id"), "user_id" text not null references "users" ("id"), "role" text not null, "created_at" integer not null, constraint "memberships_pk" primary key ("org_id", "user_id"));
 CREATE INDEX "memberships_user" on "memberships" ("user_id");
-CREATE TABLE metrics ( org_id text not null, host text not null, name text not null, subject text not null, step integer not null, at integer not null, count integer not null, sum real not null, min real not null, max real not null, last real not null, primary key (org_id, host, name, subject, step, at)) without rowid;
+CREATE TABLE metrics ( org_id text not null, host text not null, name text not null, subject text not null, step integer not null, at integer not null, count integer not null, sum real not null, min real not null, max real not null, last real not null, primary key (org_id, host, name, step, at, subject)) without rowid;
 CREATE INDEX "metrics_age" on "metrics" ("step", "at");
 CREATE TABLE "migrations" ("name" text not null primary key, "applied_at" integer not null);
 CREATE TABLE "organisations" ("id" text not null primary key, "name" text not null, "created_at" integer not null);

@@ -3,11 +3,28 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
+import { sql } from 'kysely'
 import { sqliteFile } from '../../monitoring/db/open'
 import { startApp, type Agent, type TestApp } from '../helpers/app'
 import { until } from '../helpers/until'
 
 const event = (id: string, data: unknown = null) => ({ events: [{ id, type: 'test', source: 'test', data }] })
+
+describe('a commit that SQLite refuses', () => {
+  test('leaves nothing, and the next transaction works', async () => {
+    const app = await startApp()
+    const write = (organisation: string) =>
+      app.ctx.transaction(async ({ db }) => {
+        await sql`pragma defer_foreign_keys = on`.execute(db)
+        await db.insertInto('memberships').values({ org_id: organisation, user_id: 'user-dave', role: 'viewer', created_at: 0 }).execute()
+      })
+    expect(await write('nowhere').catch(String)).toMatch(/FOREIGN KEY/)
+    await write('home')
+    const rows = await app.ctx.db.selectFrom('memberships').select('org_id').where('user_id', '=', 'user-dave').orderBy('org_id').execute()
+    expect(rows.map(({ org_id }) => org_id)).toEqual(['home', 'other'])
+    await app.close()
+  })
+})
 
 describe('a SQLite file that another program has locked', () => {
   let app: TestApp

@@ -87,32 +87,4 @@ describe('a program that follows events', () => {
     await tell('after-too-much')
     await program.frame((frame) => frame.includes('after-too-much'))
   })
-
-  test('one topic that cannot be painted does not keep the others back', async () => {
-    app.expectLog(/a live part could not be painted/)
-    const program = await app.live('carol', '/ws/events?topics=events,processes')
-    await program.frame((frame) => frame.includes('hello'))
-    await app.ctx.transaction(async (ctx) => {
-      // A span that no query can read.
-      ctx.changed('events', 'x-y')
-      await ctx.db
-        .insertInto('processes')
-        .values({
-          id: 'vm:9',
-          org_id: 'home',
-          host: 'vm',
-          pm_id: 9,
-          name: 'nine',
-          status: 'online',
-          mode: 'fork',
-          restarts: 0,
-          seen_at: 0,
-        } as never)
-        .execute()
-      ctx.changed('processes', 'vm:9')
-    })
-    await program.frame((frame) => frame.includes('"nine"'))
-    await tell('after-poison')
-    expect(await program.frame((frame) => frame.includes('after-poison'))).toContain('"topic":"events"')
-  })
 })

@@ -124,6 +124,8 @@ describe('an open page', () => {
     const api = app.basic('dave')
     await tell('of-home')
     await carol.frame((frame) => frame.includes('of-home'))
+    // Not even that something happened.
+    expect(painted(dave)).toEqual([])
     await api
       .post('/api/events')
       .send({ events: [{ id: 'of-other', type: 'test', source: 'dave', subject: 'of-other' }] })

@@ -93,7 +93,8 @@ describe('a transaction', () => {
         await insert(inner, 'refused')
         inner.changed('refused', 'x')
       })
-    await expect(write()).rejects.toThrow(/refuse/)
+    // As text: under Jest the driver's error can be of another file's realm.
+    expect(await write().catch(String)).toMatch(/refuse/)
     expect(await stored('refused')).toBe(false)
     await mend.execute(app.platform.store.db)
     await write()
