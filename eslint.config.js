@@ -97,7 +97,10 @@ module.exports = defineConfig(
       'no-restricted-syntax': 'off',
       'no-console': 'off',
       // A helper that asserts is named for what it expects.
-      'jest/expect-expect': ['error', { assertFunctionNames: ['expect', 'expect*', '*.expect', '**.expect', '**.waitFor', '**.waitForURL'] }],
+      'jest/expect-expect': [
+        'error',
+        { assertFunctionNames: ['expect', 'expect*', '*.expect', '**.expect', '**.waitFor', '**.waitForURL'] },
+      ],
       'jest/no-standalone-expect': ['error', { additionalTestBlockFunctions: ['beforeAll', 'afterAll', 'beforeEach', 'afterEach'] }],
     },
   },

@@ -303,3 +303,7 @@ export function prepareDataDir(config: Config): Config & { readonly sessionSecre
   )
   return { ...config, sessionSecret, settings }
 }
+
+/** Which of PM2's processes this is, when PM2 started it: a reload's new process and the old one have the same. */
+export const pm2Place = ({ pm_id: id }: NodeJS.ProcessEnv = process.env): { daemon: number; id: string } | null =>
+  id === undefined ? null : { daemon: process.ppid, id }

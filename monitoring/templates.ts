@@ -7,7 +7,7 @@ import { inProject } from './paths'
 
 export interface Templates {
   /** Renders one view with the props that `Views` says it takes. */
-  render<Name extends keyof Views>(name: Name, props: Views[Name]): string
+  readonly render: <Name extends keyof Views>(name: Name, props: Views[Name]) => string
 }
 
 type Compiled = (locals: { it: object; h: ReturnType<typeof markup>; partial: (name: string, props: object) => string }) => string

@@ -92,7 +92,11 @@ describe('the verdict', () => {
     await pm2Says(app, { state: 'unreachable', at: app.ctx.now(), reason: 'PM2 did not answer within 5 s' })
     expect(await health.verdict(app.ctx)).toMatchObject({ state: 'warn', title: 'Attention: PM2 does not answer' })
     await pm2Says(app, { state: 'no-daemon', at: app.ctx.now(), hint: 'pm2 resurrect' })
-    expect(await health.verdict(app.ctx)).toMatchObject({ state: 'err', title: 'Urgent: PM2 is not running', action: { href: '#processes' } })
+    expect(await health.verdict(app.ctx)).toMatchObject({
+      state: 'err',
+      title: 'Urgent: PM2 is not running',
+      action: { href: '#processes' },
+    })
     expect((await health.verdict(app.ctx)).detail).toMatch(/^The 2 processes it kept are gone\. pm2 resurrect/)
   })
 

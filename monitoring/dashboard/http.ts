@@ -274,7 +274,7 @@ function sendText(
 ): void {
   response.statusCode = status
   response.setHeader('Content-Type', type)
-  if (text.length >= worthCompressing && /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''))) {
+  if (text.length >= worthCompressing && /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')) {
     const compressed = gzip(text, compressedPart)
     response.setHeader('Content-Encoding', 'gzip')
     response.setHeader('Vary', 'Accept-Encoding')
@@ -388,7 +388,7 @@ async function serveAction(dashboard: Dashboard, action: ActionRoute, request: R
     await sendAnswer(dashboard, await action.answer({ ...call, query, body }), request, response, identity)
   } catch (error) {
     if (!(error instanceof Invalid) || !action.again) throw error
-    const answer = await action.again({ ...call, query, body: undefined, typed, error } as Parameters<typeof action.again>[0])
+    const answer = await action.again({ ...call, query, body: undefined, typed, error })
     await sendAnswer(dashboard, answer.kind === 'view' ? { status: 422, ...answer } : answer, request, response, identity)
   }
 }

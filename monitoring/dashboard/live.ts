@@ -53,7 +53,7 @@ export interface Hub {
   /** Begins with what is committed now. */
   start(): Promise<void>
   /** The newest change that everything painted from now on contains. */
-  seq(): number
+  readonly seq: () => number
   /** Sends a transient topic to whoever follows it now. */
   publish(topic: string, org: OrgId, subject: string): void
   /** What a page missed, for those that cannot have a socket. */
@@ -415,11 +415,7 @@ export function openHub(options: {
   const timers = [
     setInterval(() => {
       const beat = textFrame(`~${platform.now()}`)
-      for (const listener of everybody) {
-        // Also what the socket's own library wrote: answers to pings that nobody reads.
-        if (listener.wire.writableLength > capBytes) listener.socket.terminate()
-        else if (listener.channel.kind === 'page' && !listener.held) write(listener, beat, slowBytes)
-      }
+      for (const listener of everybody) if (listener.channel.kind === 'page' && !listener.held) write(listener, beat, slowBytes)
     }, pace.beatMs),
     setInterval(() => {
       // A hundred sockets of one session are one question.

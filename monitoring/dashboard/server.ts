@@ -1,15 +1,15 @@
 import { claimLink, openApp, version, type App } from '../app'
-import { ConfigError, prepareDataDir, readConfig } from '../config'
-import { holdDataDir, type Pm2Place } from '../db/hold'
+import { ConfigError, pm2Place, prepareDataDir, readConfig } from '../config'
+import { holdDataDir } from '../db/hold'
 import { asError } from '../errors'
 import { openLog } from '../log'
 
 /** The console's own process: reads the configuration, opens, listens, and leaves in good order. */
 async function main(): Promise<void> {
-  const config = prepareDataDir(readConfig(process.env))
+  const config = prepareDataDir(readConfig())
   const log = openLog(config.logLevel)
   // PostgreSQL may serve many consoles; a file is for one. (What nothing refers to is collected, and its lock with it.)
-  if (config.databaseUrl === null) process.once('exit', holdDataDir(config.dataDir, process.pid, pm2Place(process.env)))
+  if (config.databaseUrl === null) process.once('exit', holdDataDir(config.dataDir, process.pid, pm2Place()))
   const app = await openApp(config, { log })
   const address = await app.listen()
   leaveOnSignals(app)
@@ -24,8 +24,6 @@ async function main(): Promise<void> {
       `Nobody has claimed this console yet. Claim it once, here:\n  ${link}\n(from another machine: put its own address in place of ${new URL(address).host})`,
     )
 }
-
-const pm2Place = ({ pm_id: id }: NodeJS.ProcessEnv): Pm2Place | null => (id === undefined ? null : { daemon: process.ppid, id })
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 

@@ -30,13 +30,16 @@ const looks = (['light', 'dark'] as const).flatMap((colorScheme) =>
   ]),
 )
 
-test.each(looks)('$path has no violation of WCAG 2.2 AA, $colorScheme, $width pixels wide', async ({ colorScheme, path, width, height }) => {
-  const { page, complaints } = await openPage(browser, { colorScheme, viewport: { width, height } })
-  await signIn(page, app.url, 'alice', path)
-  expect(await violations(page)).toEqual([])
-  expect(complaints()).toEqual([])
-  await page.context().close()
-})
+test.each(looks)(
+  '$path has no violation of WCAG 2.2 AA, $colorScheme, $width pixels wide',
+  async ({ colorScheme, path, width, height }) => {
+    const { page, complaints } = await openPage(browser, { colorScheme, viewport: { width, height } })
+    await signIn(page, app.url, 'alice', path)
+    expect(await violations(page)).toEqual([])
+    expect(complaints()).toEqual([])
+    await page.context().close()
+  },
+)
 
 test.each(pages)('%s has no sideways scroll from 320 to 1920 pixels', async (path) => {
   const { page } = await openPage(browser)
