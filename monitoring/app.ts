@@ -100,7 +100,7 @@ export async function openApp(config: Config & { readonly sessionSecret: string 
     contextOf(platform, { kind: 'system', id: 'nobody', name: 'nobody', role: 'viewer', address }, home)
   const door = openSessions(
     {
-      resume: (sid) => sessions.resume(ctx, sid),
+      resume: (sid, touch) => sessions.resume(ctx, sid, touch),
       authenticateBasic: (address, username, password) => users.authenticateBasic(asVisitor(address), username, password),
       read: (sid) => sessions.read(ctx, sid),
       write: (sid, data) => sessions.write(ctx, sid, data),
@@ -154,10 +154,12 @@ export async function openApp(config: Config & { readonly sessionSecret: string 
   chores.every(600 * second, 'drop old sessions', () => sessions.dropExpired(ctx))
   chores.every(600 * second, 'drop old metrics', () => metrics.prune(ctx))
   chores.every(600 * second, 'drop old changes', () => deleteOldChanges(ctx))
-  // SQLite chooses indexes by figures that somebody has to take; PostgreSQL does it by itself.
-  chores.every(3600 * second, 'look at the tables', async () => {
+  // SQLite chooses indexes by figures that somebody has to take, and gives pages back to the disk when it is asked to; PostgreSQL does both by itself.
+  store.sqlite?.pragma('optimize = 0x10002')
+  chores.every(600 * second, 'tidy the database', () => {
+    store.sqlite?.pragma('incremental_vacuum(1000)')
     store.sqlite?.pragma('optimize')
-    await Promise.resolve()
+    return Promise.resolve()
   })
   const probes = startProbes(ctx, options.probes ?? {})
 
@@ -208,9 +210,9 @@ function startProbes(ctx: Context, { system = true, pm2 = true, proc }: NonNulla
     })
     probes.system.start()
   }
+  // In the order in which PM2 said it.
+  let last: Promise<unknown> = Promise.resolve()
   if (pm2) {
-    // One after the other: two states at once would both find the same rows to write.
-    let last: Promise<unknown> = Promise.resolve()
     const inOrder = (work: () => Promise<void>) => {
       last = last.then(work).catch(told('what PM2 said could not be stored'))
     }
@@ -232,6 +234,7 @@ function startProbes(ctx: Context, { system = true, pm2 = true, proc }: NonNulla
     async stop() {
       probes.system?.stop()
       await probes.pm2?.stop()
+      await last
     },
   }
 }

@@ -28,7 +28,10 @@ const Data = z
 
 const Report = z.strictObject({
   type: text(100).min(1).describe('What happened, like deploy or backup.finished'),
-  source: text(100).min(1).describe('Who reports it'),
+  source: text(100)
+    .min(1)
+    .refine((source) => !events.ownSources.includes(source), 'Only the console itself reports under this name.')
+    .describe('Who reports it; not console or pm2, which are the console’s own'),
   subject: text(300).nullish().describe('What it is about'),
   severity: Severity.optional().describe('Absent: info'),
   at: isoToMoment.optional().describe('When it happened. Absent: now'),

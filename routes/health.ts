@@ -136,6 +136,7 @@ routes.live('health', {
 
 /** The figures of this second; not worth keeping. */
 routes.live('health.now', {
+  transient: true,
   permission: 'health.read',
   paint: async (ctx, _subjects, render) =>
     (await health.tilesNow(ctx)).map((tile) => replace(`now_${tile.id}`, render('overview/_now', { tile }))).join(''),

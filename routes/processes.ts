@@ -176,6 +176,7 @@ routes.live('processes', {
 
 /** Processor and memory of every row, as PM2 gives them every two seconds. */
 routes.live('processes.now', {
+  transient: true,
   permission: 'processes.read',
   async paint(ctx, _subjects, render) {
     const list = await processes.list(ctx)

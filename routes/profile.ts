@@ -35,9 +35,8 @@ const Themes = z.enum(['auto', 'light', 'dark'], 'Choose one of the three.')
 const show = (ctx: Context, identity: Identity | null, error?: Invalid): Answer => {
   if (!identity) throw new Error('A page of one’s own without anybody')
   const { username, role, theme, created_at } = identity.principal
-  // Without one of their own, people have the organisation's: the list must not open on the first zone of the alphabet.
-  const timezone = identity.principal.timezone ?? ctx.platform.config.timezone
-  const zones = [...new Set([...known, 'UTC', timezone])].sort()
+  const { timezone } = identity.principal
+  const zones = [...new Set([...known, 'UTC', ctx.platform.config.timezone, ...(timezone === null ? [] : [timezone])])].sort()
   const errors = Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [field, message]))
   return view(
     'profile/show',

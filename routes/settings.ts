@@ -9,6 +9,7 @@ declare module '../views/views' {
 
 export const routes = new Routes('settings')
 
-routes.page('/settings', { permission: 'settings.read' }, ({ ctx }) =>
-  view('settings/show', { groups: settings.effective(ctx), facts: settings.facts(ctx) }, { title: 'Settings', live: [] }),
-)
+routes.page('/settings', { permission: 'settings.read' }, ({ ctx }) => {
+  settings.mayRead(ctx)
+  return view('settings/show', { groups: settings.effective(ctx), facts: settings.facts(ctx) }, { title: 'Settings', live: [] })
+})

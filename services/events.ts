@@ -2,11 +2,15 @@ import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { cursorOf, placeOf } from '../monitoring/cursor'
 import { groupCommit } from '../monitoring/db/group-commit'
+import { Invalid } from '../monitoring/errors'
 import { insertEvents, listEvents, severities, type EventFilter, type EventRow, type NewEvent, type Severity } from './events/queries'
 
 export { countBySubject, listEventsBetween } from './events/queries'
 export { phrase } from './events/wording'
 export { severities, type EventFilter, type EventRow, type Severity }
+
+/** What the console says under these names is shown as its own words: nobody else may use them. */
+export const ownSources: readonly string[] = ['console', 'pm2']
 
 /** What a reporter says; everything but the type and the source is optional. */
 export interface Report {
@@ -20,6 +24,9 @@ export interface Report {
   id?: string | undefined
   host?: string | null | undefined
 }
+
+/** Clocks differ, and zones are mistaken; what lies further ahead is a wrong unit. */
+const farAhead = 86_400_000
 
 const complete = (ctx: Context, report: Report): NewEvent => {
   const now = ctx.now()
@@ -38,6 +45,8 @@ const complete = (ctx: Context, report: Report): NewEvent => {
 
 /** Stores events and answers after the commit, together with whatever else came in meanwhile. */
 export async function report(ctx: Context, reports: readonly Report[]): Promise<{ accepted: number }> {
+  const ahead = reports.findIndex(({ at }) => at !== undefined && at > ctx.now() + farAhead)
+  if (ahead >= 0) throw new Invalid([{ field: `events.${ahead}.at`, message: 'This is more than a day ahead of the console’s clock.' }])
   const commit = ctx.platform.keep(`events of ${ctx.org}`, () =>
     groupCommit<NewEvent>((events) => ctx.transaction((ctx) => append(ctx, events))),
   )
@@ -58,7 +67,7 @@ async function append(ctx: Context, events: readonly NewEvent[]): Promise<void> 
     ctx.changed('events', `${first}-${Math.min(first + span - 1, stored.last)}`)
 }
 
-export const latest = (ctx: Context, limit: number): Promise<EventRow[]> => listEvents(ctx, { filter: {}, limit, after: null })
+export { listLatestEvents as latest } from './events/queries'
 
 const Place = z.tuple([z.int(), z.int().nonnegative()])
 

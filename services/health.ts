@@ -56,7 +56,7 @@ export async function verdict(ctx: Context, found?: readonly Problem[], list?: p
   return {
     state: worst.state,
     title: `${worst.state === 'err' ? 'Urgent' : 'Attention'}: ${worst.title}`,
-    detail: `${worst.detail}${others > 0 ? ` ${others} more ${others === 1 ? 'thing needs' : 'things need'} you.` : ''} Otherwise: ${rest.join(', ')}.`,
+    detail: `${worst.detail}${others > 0 ? ` ${others} more ${others === 1 ? 'thing needs' : 'things need'} you.` : ''}${rest.length > 0 ? ` Otherwise: ${rest.join(', ')}.` : ''}`,
     since: worst.since,
     checkedAt,
     action: worst.href ? { label: worst.label ?? 'Show', href: worst.href } : null,

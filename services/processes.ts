@@ -51,8 +51,11 @@ export async function list(ctx: Context): Promise<ProcessList> {
   // PM2 belongs to the machine, and the machine to one organisation.
   if (ctx.org !== home) return { items: [], state: 'ok', hint: null, at: null, beat }
   const latest = ctx.platform.probes.pm2?.latest
-  const [rows, crashes] = await Promise.all([listProcesses(ctx), events.countBySubject(ctx, 'process.crashed', ctx.now() - tenMinutes)])
-  const items = rows.map((row) => asProcess(row, crashes, latest))
+  const [rows, crashes] = await Promise.all([
+    listProcesses(ctx),
+    events.countBySubject(ctx, 'process.crashed', 'pm2', ctx.now() - tenMinutes),
+  ])
+  const items = rows.map((row) => asProcess(ctx, row, crashes))
   if (!latest) return { items, state: 'waiting', hint: null, at: null, beat }
   if (latest.state === 'ok') return { items, state: 'ok', hint: null, at: latest.at, beat }
   return { items, state: latest.state, hint: latest.state === 'no-daemon' ? latest.hint : latest.reason, at: latest.at, beat }
@@ -73,7 +76,9 @@ export async function listPage(
   return { ...all, items, next: rest.length > limit && last ? cursorOf([last.host, last.pm_id]) : null }
 }
 
-function asProcess(row: ProcessRow, crashes: ReadonlyMap<string, number>, latest: Pm2State | undefined): Process {
+function asProcess(ctx: Context, row: ProcessRow, crashes: ReadonlyMap<string, number>): Process {
+  // The probe of this machine knows nothing of what runs on another.
+  const latest = isHere(ctx, row) ? ctx.platform.probes.pm2?.latest : undefined
   const now = latest?.state === 'ok' ? latest.processes.find(({ pm_id }) => pm_id === row.pm_id) : undefined
   const gone = latest?.state === 'no-daemon'
   const [state, word] = gone ? (['idle', 'Gone'] as const) : (words[row.status] ?? (['idle', row.status] as const))
@@ -85,9 +90,11 @@ function asProcess(row: ProcessRow, crashes: ReadonlyMap<string, number>, latest
     state,
     word,
     crashes_10m: crashes.get(row.name) ?? 0,
-    own: row.pid === process.pid,
+    own: isHere(ctx, row) && row.pid === process.pid,
   }
 }
+
+const isHere = (ctx: Context, { host }: ProcessRow): boolean => host === ctx.platform.config.hostName
 
 /** By id, or by a name that only one has. */
 export async function find(ctx: Context, reference: string): Promise<Process> {
@@ -96,8 +103,8 @@ export async function find(ctx: Context, reference: string): Promise<Process> {
   if (!row) throw new NotFound(`PM2 has no process “${reference}”.`)
   if (rows.length > 1)
     throw new Conflict(`${rows.length} processes are called “${reference}”. Name one by its id: ${rows.map(({ id }) => id).join(', ')}.`)
-  const crashes = await events.countBySubject(ctx, 'process.crashed', ctx.now() - tenMinutes)
-  return asProcess(row, crashes, ctx.platform.probes.pm2?.latest)
+  const crashes = await events.countBySubject(ctx, 'process.crashed', 'pm2', ctx.now() - tenMinutes)
+  return asProcess(ctx, row, crashes)
 }
 
 export const mayAct = (ctx: Pick<Context, 'actor'>, action: ProcessAction): boolean => may(ctx.actor, permissionFor(action))
@@ -118,6 +125,9 @@ export const permissionFor = (action: ProcessAction): Action => `processes.${act
 export async function act(ctx: Context, reference: string, action: ProcessAction): Promise<Process> {
   if (!mayAct(ctx, action)) throw new Forbidden(`Your role does not allow to ${action} a process.`)
   const target = await find(ctx, reference)
+  if (!isHere(ctx, target)) throw new Conflict(`${target.name} runs on ${target.host}, and this console can only act on its own machine.`)
+  if (action === 'start' && target.status === 'online') throw new Conflict(`${target.name} runs already.`)
+  if (action === 'stop' && target.status === 'stopped') throw new Conflict(`${target.name} is stopped already.`)
   const { pm2 } = ctx.platform.probes
   if (!pm2 || pm2.latest?.state !== 'ok')
     throw new Unavailable('PM2', pm2?.latest?.state === 'no-daemon' ? pm2.latest.hint : 'PM2 does not answer at the moment.')
@@ -134,7 +144,7 @@ export async function act(ctx: Context, reference: string, action: ProcessAction
     })
   })
   try {
-    await pm2.act(action, target.pm_id)
+    await pm2.act(action, target.pm_id, target.name)
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     await events.report(ctx, [
@@ -153,15 +163,21 @@ export async function act(ctx: Context, reference: string, action: ProcessAction
   return await find(ctx, target.id)
 }
 
-const statesOf = (ctx: Context) => ctx.platform.keep('pm2 states', () => ({ seen: '', writtenAt: 0, state: '' }))
+const statesOf = (ctx: Context) => ctx.platform.keep('pm2 states', () => ({ seen: '', writtenAt: 0, state: '', last: Promise.resolve() }))
 
 /** Takes what PM2 says: figures into the series, changes of state into rows that open pages follow. */
-export async function takeState(ctx: Context, state: Pm2State): Promise<void> {
+export function takeState(ctx: Context, state: Pm2State): Promise<void> {
+  const memory = statesOf(ctx)
+  // One after the other: two at once would both find the same rows to write.
+  memory.last = memory.last.catch(() => undefined).then(() => takeStateNow(ctx, state))
+  return memory.last
+}
+
+async function takeStateNow(ctx: Context, state: Pm2State): Promise<void> {
   const host = ctx.platform.config.hostName
   const memory = statesOf(ctx)
   if (state.state !== memory.state) {
     const before = memory.state
-    memory.state = state.state
     await ctx.transaction(async (ctx) => {
       ctx.changed('processes', 'list')
       if (before === '') return
@@ -176,6 +192,7 @@ export async function takeState(ctx: Context, state: Pm2State): Promise<void> {
         data,
       })
     })
+    memory.state = state.state
   }
   if (state.state !== 'ok') return
   observe(ctx, host, state.at, [
@@ -204,7 +221,8 @@ export async function takeState(ctx: Context, state: Pm2State): Promise<void> {
   if (seen === memory.seen && state.at - memory.writtenAt < rewriteAfterMs) return
   const stored = await listProcesses(ctx)
   const known = new Set(rows.map(({ id }) => id))
-  const gone = stored.filter((row) => row.host === host && !known.has(row.id))
+  // A machine that was renamed leaves rows that nobody keeps up to date any more.
+  const gone = stored.filter((row) => (row.host === host ? !known.has(row.id) : row.seen_at < state.at - tenMinutes))
   await ctx.transaction(async (ctx) => {
     await saveProcesses(ctx, rows)
     await deleteProcesses(
@@ -233,6 +251,8 @@ export async function takeEvent(ctx: Context, event: Pm2Event): Promise<void> {
     {
       type,
       severity,
+      // The old and the new console of a reload hear the same, and tell it once.
+      id: `pm2 ${ctx.platform.config.hostName} ${event.pm_id} ${event.event} ${event.at}`,
       source: 'pm2',
       subject: event.name,
       host: ctx.platform.config.hostName,

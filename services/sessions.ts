@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Context } from '../monitoring/context'
+import { Unavailable } from '../monitoring/errors'
 import { deleteExpiredSessions, deleteOtherSessions, deleteSession, findSession, saveSession, touchSession } from './sessions/queries'
 import { findMember, type Member } from './users'
 
@@ -68,24 +69,31 @@ export function forget(ctx: Context, userId: string): void {
   for (const [id, { member }] of cache) if (member.id === userId) cache.delete(id)
 }
 
-/** Whose session this is, if it still is one. Touched in the database at most once a minute. */
-export async function resume(ctx: Context, sid: string): Promise<Resumed | undefined> {
+/** Whose session this is, if it still is one. Touched in the database at most once a minute, and not by what pages ask by themselves. */
+export async function resume(ctx: Context, sid: string, touch = true): Promise<Resumed | undefined> {
   const cache = cacheOf(ctx)
   const id = idOf(sid)
   const now = ctx.now()
   let known = cache.get(id)
   if (!known || now - known.checkedAt >= believedMs || now < known.checkedAt) {
+    const before = known?.seenAt ?? 0
     known = await look(ctx, id, now)
-    if (!known) {
+    if (known) known.seenAt = Math.max(known.seenAt, before)
+    else {
       cache.delete(id)
       return undefined
     }
     if (cache.size > 10_000) cache.clear()
     cache.set(id, known)
   }
-  if (now - known.seenAt >= minute) {
+  if (touch && now - known.seenAt >= minute) {
     known.seenAt = now
-    await touchSession(ctx, id, now, expiryOf(known.createdAt, now))
+    try {
+      await touchSession(ctx, id, now, expiryOf(known.createdAt, now))
+    } catch (error) {
+      // A full disk must not keep anybody from reading that the disk is full.
+      if (!(error instanceof Unavailable)) throw error
+    }
   }
   return known
 }

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs'
-import type { Context } from '../monitoring/context'
+import { home, type Context } from '../monitoring/context'
+import { Forbidden } from '../monitoring/errors'
 import { bytes, duration } from '../monitoring/markup'
 import type { Setting } from '../monitoring/config'
 
@@ -13,6 +14,11 @@ const groups: Readonly<Record<string, readonly string[]>> = {
   'What it keeps': ['DATA_DIR', 'DATABASE_URL', 'TIMEZONE', 'LOG_LEVEL'],
   'Who may in': ['ADMIN_USERNAME', 'ADMIN_PASSWORD', 'SESSION_SECRET', 'API_RATE_LIMIT', 'INGEST_RATE_LIMIT'],
   'What it watches': ['PM2_HOME'],
+}
+
+/** The installation belongs to the organisation that owns the machine. */
+export function mayRead(ctx: Context): void {
+  if (ctx.org !== home) throw new Forbidden('The settings belong to the organisation that owns this machine.')
 }
 
 /** The configuration as it took effect. It is set where the process is started, not here; secrets are never in it. */

@@ -96,7 +96,8 @@ describe('a theme and a time zone', () => {
   const page = async () => (await (await app.as('carol')).get('/profile')).text
 
   test('are kept, and the next page has them already', async () => {
-    expect(await page()).toContain('<option selected>Asia/Kolkata</option>')
+    expect(await page()).toContain('<option value="" selected>Like the console</option>')
+    expect(await page()).toContain('data-timezone="Asia/Kolkata"')
     for (const [theme, timezone] of [
       ['dark', 'Europe/Berlin'],
       ['light', 'Asia/Kolkata'],

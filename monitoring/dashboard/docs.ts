@@ -16,10 +16,11 @@ const redocPolicy =
 /** The API described by itself: as a document, and two ways to read it. Public: it says nothing that the source does not. */
 export function docsOf(features: readonly Routes[], assets: Readonly<Record<string, string>>, version: string): Routes {
   const docs = new Routes('documentation')
+  let document: ReturnType<typeof documentOf> | undefined
   docs.endpoint(
     'GET /openapi.json',
     { summary: 'This document', permission: 'public', response: z.looseObject({ openapi: z.string() }) },
-    () => Promise.resolve(documentOf([...features, docs], version)),
+    () => Promise.resolve((document ??= documentOf([...features, docs], version))),
   )
   docs.page('/docs', { permission: 'public' }, () => view('docs/swagger', { assets }, { title: 'API' }))
   docs.page('/redoc', { permission: 'public', contentSecurityPolicy: redocPolicy }, () => view('docs/redoc', { assets }, { title: 'API' }))

@@ -83,6 +83,8 @@ export interface EndpointSpec<Query extends Schema | undefined, Body extends Sch
 /** One part of the pages that follows what changes. */
 export interface Topic {
   readonly permission: Action
+  /** Worthless a second later: sent to whoever listens now, and painted as it is now for those who ask. */
+  readonly transient?: boolean
   /** Turbo streams that bring open pages up to date with these subjects, as they are now. Depends on nothing of the viewer but organisation and role. */
   readonly paint?: (ctx: Context, subjects: readonly string[], render: Render) => Promise<string>
   /** The same for programs: one JSON value per item. */

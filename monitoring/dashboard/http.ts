@@ -35,7 +35,6 @@ export interface Dashboard {
   readonly routes: readonly Routes[]
   /** The newest change that a page rendered now can contain. */
   readonly seq: () => number
-  /** Answers true when it took the request. */
   readonly poll: (request: Request, response: Response, identity: Identity) => Promise<void>
   /** False while the database cannot be read, or the server is on its way out. */
   readonly ready: () => Promise<boolean>
@@ -60,7 +59,7 @@ export function handlerOf(dashboard: Dashboard): (request: IncomingMessage, resp
       app(request, response)
       return
     }
-    start(dashboard, request, response)
+    start(dashboard, response)
     serveEndpoint(dashboard, endpoint, request, response, {}).catch((error: unknown) => {
       sendProblem(dashboard, request, response, error)
     })
@@ -75,7 +74,7 @@ const requestIdOf = (request: IncomingMessage): string => {
   return id
 }
 
-function start({ security }: Dashboard, _request: IncomingMessage, response: ServerResponse): void {
+function start({ security }: Dashboard, response: ServerResponse): void {
   for (const [name, value] of security.headers) response.setHeader(name, value)
 }
 
@@ -86,7 +85,7 @@ function expressOf(dashboard: Dashboard): Express {
   app.disable('etag')
   app.set('query parser', false)
   app.use((request, response, next) => {
-    start(dashboard, request, response)
+    start(dashboard, response)
     // No name that anything here could have, and PostgreSQL would refuse to look for it.
     next(request.path.includes('%00') ? new NotFound() : undefined)
   })
@@ -99,14 +98,15 @@ function expressOf(dashboard: Dashboard): Express {
     response.status(ready ? 200 : 503).json({ status: ready ? 'ok' : 'unavailable' })
   })
   app.get('/live/poll', async (request, response) => {
-    const identity = await sessions.identify(request)
+    // A page asks by itself: that does not keep a session from ending.
+    const identity = await sessions.identify(request, { touch: false })
     if (!identity) throw new Unauthorized()
     await dashboard.poll(request, response, identity)
   })
   for (const { pages, actions, endpoints } of routes) {
     for (const page of pages) app.get(page.path, (request, response) => servePage(dashboard, page, request, response))
     for (const action of actions) {
-      // Only where a session begins or ends: every other request just looks its session up.
+      // Forms can begin and end sessions; every other request just looks its session up.
       app.post(action.path, sessions.middleware, (request, response) => serveAction(dashboard, action, request, response))
     }
     for (const endpoint of endpoints) {

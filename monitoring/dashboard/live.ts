@@ -109,6 +109,7 @@ export function openHub(options: {
   let again = false
   let closed = false
   let unreadable = false
+  let retry: NodeJS.Timeout | undefined
 
   const audienceContext = ({ org, role }: Audience): Context =>
     contextOf(platform, { kind: 'system', id: 'audience', name: 'whoever is looking', role, address: null }, org)
@@ -151,7 +152,10 @@ export function openHub(options: {
           if (!unreadable) log.error({ err: asError(error) }, 'live updates cannot read the changes; they are tried again each second')
           unreadable = true
           // Nobody may ring again for a long time.
-          setTimeout(() => void drain(), retryMs).unref()
+          retry ??= setTimeout(() => {
+            retry = undefined
+            void drain()
+          }, retryMs).unref()
         }
       } while (again as boolean)
       draining = undefined
@@ -218,7 +222,11 @@ export function openHub(options: {
         }
       } catch (error) {
         if (error instanceof Unavailable) unpainted.push([name, subjects])
-        else log.error({ err: asError(error), topic: name }, 'a live part could not be painted')
+        else {
+          log.error({ err: asError(error), topic: name }, 'a live part could not be painted')
+          // A program counts on every item: it reads the list anew.
+          if (audience.kind === 'program') parts.push(JSON.stringify({ topic: name, items: [], missed_too_much: true }))
+        }
       }
     }
     return { content: parts.join(audience.kind === 'page' ? '' : ','), unpainted }
@@ -330,6 +338,9 @@ export function openHub(options: {
   async function accept(request: IncomingMessage, wire: Duplex, head: Buffer): Promise<void> {
     const [path, query] = (request.url ?? '').split('?', 2)
     const parameters = new URLSearchParams(query)
+    // Every request with an Upgrade header lands here, also those of clients that only offer another HTTP.
+    if (request.headers.upgrade?.toLowerCase() !== 'websocket')
+      throw new Malformed('Only WebSocket can be upgraded to: send the request without its Upgrade header.')
     const kind = path === '/live' ? 'page' : path === '/ws/events' ? 'program' : undefined
     if (!kind) throw new AppError(404, 'Not found', 'There is no socket here.')
     const identity = await sessions.identify(request)
@@ -424,7 +435,7 @@ export function openHub(options: {
         const { headers } = listener.request
         const credentials = `${headers.cookie ?? ''}\n${headers.authorization ?? ''}`
         let answer = asked.get(credentials)
-        if (!answer) asked.set(credentials, (answer = sessions.identify(listener.request)))
+        if (!answer) asked.set(credentials, (answer = sessions.identify(listener.request, { touch: false })))
         answer.then(
           (identity) => {
             if (!isSame(identity, listener.identity)) listener.socket.close(4401, 'signed out')
@@ -477,7 +488,7 @@ export function openHub(options: {
       // Transient parts are not in the table: they are painted as they are now.
       const now = await paintAll(
         audience,
-        bySubject(allowed.filter((topic) => topic.endsWith('.now')).map((topic) => ({ topic, subject: 'now' }))),
+        bySubject(allowed.filter((topic) => topics.get(topic)?.transient).map((topic) => ({ topic, subject: 'now' }))),
       )
       return `${at}\n${content}${now.content}`
     },
@@ -496,6 +507,7 @@ export function openHub(options: {
     },
     close() {
       closed = true
+      clearTimeout(retry)
       stopListening()
       for (const timer of timers) clearInterval(timer)
       for (const { timer } of channels.values()) clearTimeout(timer)

@@ -54,7 +54,8 @@ export function securityOf(config: Config): Security {
   }
 }
 
-const plainAddress = (address: string): string => (address.startsWith('::ffff:') ? address.slice(7) : address)
+const plainAddress = (address: string | undefined): string =>
+  address === undefined ? 'unknown' : address.startsWith('::ffff:') ? address.slice(7) : address
 
 /** helmet decides once; its headers are the same for every answer. */
 function headersOf(https: boolean): [string, string][] {

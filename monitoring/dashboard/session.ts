@@ -3,7 +3,7 @@ import { unsign } from 'cookie-signature'
 import type { RequestHandler } from 'express'
 import session from 'express-session'
 import type { OrgId } from '../context'
-import { asError } from '../errors'
+import { asError, Unauthorized } from '../errors'
 import type { Role } from '../permissions'
 import type { Security } from './security'
 
@@ -27,7 +27,8 @@ export interface Identity {
 
 /** What the front door asks the product about accounts. */
 export interface Accounts {
-  resume(sid: string): Promise<{ session: string; member: Principal } | undefined>
+  /** `touch`: whether this counts as the person being there. */
+  resume(sid: string, touch: boolean): Promise<{ session: string; member: Principal } | undefined>
   authenticateBasic(address: string, username: string, password: string): Promise<Principal>
   read(sid: string): Promise<string | undefined>
   write(sid: string, session: { userId: string | null; data: string; address: string | null; device: string | null }): Promise<void>
@@ -46,7 +47,7 @@ const cookieMaxAge = 30 * 24 * 3_600_000
 
 export interface Sessions {
   /** Who this is, by cookie or by Basic; undefined when the request does not say. Wrong credentials throw. */
-  identify(request: IncomingMessage): Promise<Identity | undefined>
+  identify(request: IncomingMessage, options?: { touch?: boolean }): Promise<Identity | undefined>
   /** Whether the browser adds credentials by itself to a request like this. */
   carriesCredentials(request: IncomingMessage): boolean
   /** express-session, for the few routes that begin and end sessions; every other request only looks its session up. */
@@ -83,9 +84,9 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
   }
 
   return {
-    async identify(request) {
+    async identify(request, { touch = true } = {}) {
       const sid = sidOf(request)
-      const resumed = sid === undefined ? undefined : await accounts.resume(sid)
+      const resumed = sid === undefined ? undefined : await accounts.resume(sid, touch)
       if (resumed) return { principal: resumed.member, session: resumed.session }
       const basic = basicOf(request.headers.authorization)
       if (!basic) return undefined
@@ -93,7 +94,8 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
       try {
         return { principal: await accounts.authenticateBasic(security.addressOf(request), basic.username, basic.password), session: null }
       } catch (error) {
-        refused.set(request, error)
+        // Only that they are wrong: a database that was away for a moment may be asked again.
+        if (error instanceof Unauthorized) refused.set(request, error)
         throw error
       }
     },

@@ -31,7 +31,11 @@ export async function migrate(store: Store, now: () => number, list: readonly Mi
   if (pending.length === 0) return { applied: [], copy: null }
   return await store.db.transaction().execute(async (db) => {
     // SQLite's writer already holds the only write lock.
-    if (store.dialect.name === 'postgres') await sql`select pg_advisory_xact_lock(${migrationLock})`.execute(db)
+    if (store.dialect.name === 'postgres') {
+      // Filling a new column of a large table takes longer than any request may.
+      await sql`set local statement_timeout = 0`.execute(db)
+      await sql`select pg_advisory_xact_lock(${migrationLock})`.execute(db)
+    }
     // Another process may have been quicker while this one waited for the lock.
     const still = await pendingOf(db, store, list)
     // Under the lock and before the first change, so that nothing acknowledged is missing in it.

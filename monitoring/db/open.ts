@@ -68,6 +68,10 @@ async function openPostgresStore(connectionString: string, log: Log): Promise<St
     connectionString,
     max: 10,
     connectionTimeoutMillis: 5000,
+    // A server that has gone silent must not keep everybody waiting until TCP gives up.
+    keepAlive: true,
+    statement_timeout: 15_000,
+    query_timeout: 20_000,
     types: {
       // Everything counted here stays below 2^53.
       getTypeParser: (oid: TypeId, format?: 'text' | 'binary'): unknown =>

@@ -40,11 +40,11 @@ class Driver extends PostgresDriver {
 }
 
 // Connection lost or refused, out of space or connections, shutting down, locked or deadlocked, read-only (a standby).
-const sqlStates = /^(?:08...|53...|57P0[1-5]|55P03|40001|40P01|25006)$/
+const sqlStates = /^(?:08...|53...|57P0[1-5]|57014|55P03|40001|40P01|25006)$/
 const systemCodes = /^(?:ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/
 /** What the driver says in words only. */
 const sentences =
-  /^(?:Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed)/
+  /^(?:Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Query read timeout)/
 
 function asUnavailable(error: unknown): unknown {
   const { code = '', message = '' } = error as { code?: string; message?: string }

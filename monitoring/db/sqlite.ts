@@ -101,8 +101,10 @@ class SqliteDriver implements Driver {
 
   rollbackTransaction(connection: SqliteConnection): Promise<void> {
     // Errors such as a full disk have already rolled it back.
-    if (connection.inTransaction) {
+    if (!connection.inTransaction) return Promise.resolve()
+    try {
       if (this.#writer.db.inTransaction) this.#writer.db.exec('rollback')
+    } finally {
       this.#end(connection)
     }
     return Promise.resolve()

@@ -48,7 +48,7 @@ export interface Pm2Probe {
   stop(): Promise<void>
   readonly latest: Pm2State | undefined
   /** Rejects with an Error whose message is meant for the person who asked. */
-  act(action: Pm2Action, pm_id: number): Promise<void>
+  act(action: Pm2Action, pm_id: number, name?: string): Promise<void>
   refresh(): Promise<Pm2State>
 }
 
@@ -306,11 +306,13 @@ export function pm2Probe(options: Pm2ProbeOptions): Pm2Probe {
     if (beating) beat = setTimeout(() => void repeat(), every).unref()
   }
 
-  async function perform(action: Pm2Action, pm_id: number, deadline: number): Promise<void> {
+  async function perform(action: Pm2Action, pm_id: number, name: string | undefined, deadline: number): Promise<void> {
     const state = await refresh()
     if (state.state === 'no-daemon') throw new Error(`PM2 is not running. Start it with: ${state.hint}`)
     if (state.state === 'unreachable') throw new Error(state.reason)
-    if (!state.processes.some((process) => process.pm_id === pm_id)) throw new Error(`PM2 has no process ${pm_id} any more`)
+    // PM2 numbers anew after its daemon was restarted: the same number may be another process by now
+    if (!state.processes.some((process) => process.pm_id === pm_id && process.name === (name ?? process.name)))
+      throw new Error(`PM2 has no process ${pm_id} any more`)
     // Nothing may happen after the caller was told that it did not
     const left = deadline - performance.now()
     if (left <= 0 || !helper) throw new Error('PM2 is busy with other actions: nothing was done')
@@ -326,9 +328,9 @@ export function pm2Probe(options: Pm2ProbeOptions): Pm2Probe {
       return latest
     },
     refresh,
-    act(action, pm_id) {
+    act(action, pm_id, name) {
       const deadline = performance.now() + actionPatience
-      const done = actions.then(() => perform(action, pm_id, deadline))
+      const done = actions.then(() => perform(action, pm_id, name, deadline))
       actions = done.catch(() => undefined)
       return done
     },

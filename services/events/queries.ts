@@ -102,6 +102,13 @@ export async function listEvents(
   return (await query.orderBy('at', 'desc').orderBy('seq', 'desc').limit(limit).execute()).map(asRow)
 }
 
+/** What was stored last, whatever time the reporters gave it. */
+export async function listLatestEvents(ctx: Context, limit: number): Promise<EventRow[]> {
+  return (
+    await ctx.db.selectFrom('events').select(columns).where('org_id', '=', ctx.org).orderBy('seq', 'desc').limit(limit).execute()
+  ).map(asRow)
+}
+
 export async function listEventsBetween(ctx: Context, first: number, last: number): Promise<EventRow[]> {
   const rows = await ctx.db
     .selectFrom('events')
@@ -114,14 +121,16 @@ export async function listEventsBetween(ctx: Context, first: number, last: numbe
   return rows.map(asRow)
 }
 
-/** How many events of a type each subject had since a moment. */
-export async function countBySubject(ctx: Context, type: string, from: number): Promise<Map<string, number>> {
+/** How many events of a type and a source each subject had since a moment. */
+export async function countBySubject(ctx: Context, type: string, source: string, from: number): Promise<Map<string, number>> {
   const rows = await ctx.db
     .selectFrom('events')
     .select((row) => ['subject', row.fn.countAll<number>().as('count')] as const)
     .where('org_id', '=', ctx.org)
     .where('type', '=', type)
+    .where('source', '=', source)
     .where('at', '>=', from)
+    .where('at', '<=', ctx.now())
     .groupBy('subject')
     .execute()
   return new Map(rows.map(({ subject, count }) => [subject ?? '', count]))

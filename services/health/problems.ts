@@ -7,6 +7,8 @@ import * as processes from '../processes'
 import { limits, sampleOf, silentAfter } from './sample'
 
 const minute = 60_000
+/** Percentage points. */
+const hysteresis = 2
 
 /** Something that needs a person, or soon will. */
 export interface Problem {
@@ -25,6 +27,9 @@ export interface Problem {
 /** All that is wrong now, the worst first. */
 export async function problems(ctx: Context, list?: processes.ProcessList): Promise<Problem[]> {
   const found: Omit<Problem, 'since'>[] = []
+  const { open } = reviewOf(ctx)
+  // What is announced is over a little below its limit: figures that hover around it are not told every few seconds.
+  const over = (key: string, value: number, limit: number) => value >= limit - (open.has(key) ? hysteresis : 0)
   const sample = sampleOf(ctx)
   const silent = ctx.now() - (sample?.at ?? ctx.platform.startedAt)
   if (ctx.org === home && ctx.platform.probes.system && silent > silentAfter) {
@@ -33,7 +38,7 @@ export async function problems(ctx: Context, list?: processes.ProcessList): Prom
   }
   if (sample) {
     for (const disk of sample.disks)
-      if (disk.percent >= limits.disk.warn)
+      if (over(`disk ${disk.mount}`, disk.percent, limits.disk.warn))
         found.push(
           problem(
             `disk ${disk.mount}`,
@@ -42,7 +47,7 @@ export async function problems(ctx: Context, list?: processes.ProcessList): Prom
             `${bytes(disk.free)} of ${bytes(disk.total)} are left. When it is full, nothing can be stored: make room.`,
           ),
         )
-    if (sample.memory.percent >= limits.memory.warn)
+    if (over('memory', sample.memory.percent, limits.memory.warn))
       found.push(
         problem(
           'memory',
@@ -52,7 +57,7 @@ export async function problems(ctx: Context, list?: processes.ProcessList): Prom
         ),
       )
     const busy = await recentAverage(ctx, 'cpu.percent', 5)
-    if (busy !== null && busy >= limits.cpu.warn)
+    if (busy !== null && over('cpu', busy, limits.cpu.warn))
       found.push(
         problem(
           'cpu',
@@ -63,7 +68,6 @@ export async function problems(ctx: Context, list?: processes.ProcessList): Prom
       )
   }
   found.push(...processProblems(list ?? (await processes.list(ctx))))
-  const { open } = reviewOf(ctx)
   const rank = { err: 0, warn: 1 }
   return found.map((one) => ({ ...one, since: open.get(one.key)?.since ?? null })).sort((a, b) => rank[a.state] - rank[b.state])
 }

@@ -95,9 +95,12 @@ const mayMount = process.platform === 'linux' && process.getuid?.() === 0
     app.expectLog(/database is not available|chore failed/)
   })
   afterAll(async () => {
-    await app.close()
-    execFileSync('umount', [folder])
-    rmSync(folder, { recursive: true })
+    try {
+      await app.close()
+    } finally {
+      execFileSync('umount', [folder])
+      rmSync(folder, { recursive: true })
+    }
   })
 
   test('answers 503 with Retry-After, stays readable, loses nothing, and recovers by itself', async () => {

@@ -109,7 +109,13 @@ describe('painting what changed', () => {
       return Promise.resolve()
     })
     const frame = await program.frame((frame) => frame.includes('healthy'))
-    expect(JSON.parse(frame)).toEqual({ seq: null, changes: [{ topic: 'healthy', items: ['x'] }] })
+    expect(JSON.parse(frame)).toEqual({
+      seq: null,
+      changes: [
+        { topic: 'poisoned', items: [], missed_too_much: true },
+        { topic: 'healthy', items: ['x'] },
+      ],
+    })
     away = false
     const later = await program.frame((frame) => frame.includes('"away"'))
     expect(JSON.parse(later)).toEqual({ seq: quick.hub.seq(), changes: [{ topic: 'away', items: ['x'] }] })
