@@ -68,6 +68,20 @@ describe('the overview', () => {
   })
 })
 
+test('a page says the same compressed and not compressed, to everybody who asks at once', async () => {
+  const agents = await Promise.all((['alice', 'bob', 'carol'] as const).map((person) => app.as(person)))
+  for (const agent of agents) {
+    const [plain, gzipped] = await Promise.all([
+      agent.get('/').set('Accept-Encoding', 'identity'),
+      agent.get('/').set('Accept-Encoding', 'gzip'),
+    ])
+    expect([plain.headers['content-encoding'], gzipped.headers['content-encoding']]).toEqual([undefined, 'gzip'])
+    const still = (html: string) => html.replace(/data-now="\d+"/, '')
+    expect(still(gzipped.text)).toBe(still(plain.text))
+    expect(gzipped.text.endsWith('</html>\n')).toBe(true)
+  }
+})
+
 describe('the palette', () => {
   const linksFor = async (person: Person) =>
     [...(await pageOf(person, '/palette')).matchAll(/class="oc-commands"[\s\S]*?<\/turbo-frame>/g)].flatMap(([list]) => linksIn(list))

@@ -35,6 +35,8 @@ export interface Plain {
 }
 
 export interface Shell extends Plain {
+  /** Whether the page has the dialog in which questions open. */
+  dialog: boolean
   path: string
   user: { id: string; name: string; initials: string; role: string }
   /** null while there is only one. */

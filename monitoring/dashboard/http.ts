@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import express, { type Express, type Request, type Response } from 'express'
 import rawBody from 'raw-body'
+import { gzipSync } from 'node:zlib'
 import { z } from 'zod'
 import { contextOf, home, type Platform, type Context } from '../context'
 import {
@@ -20,7 +21,7 @@ import {
 import { may, type Action } from '../permissions'
 import { serveAssets } from './assets'
 import type { Access, ActionRoute, Answer, Call, EndpointRoute, Flash, PageRoute, Routes } from './endpoint'
-import { compressOnce, gzip, type Compressed } from './gzip'
+import { compressOnce, gzipAround, level } from './gzip'
 import type { Limits } from './limits'
 import type { Page, Renderer } from './render'
 import type { Security } from './security'
@@ -40,6 +41,7 @@ export interface Dashboard {
   readonly ready: () => Promise<boolean>
 }
 
+const html = 'text/html; charset=utf-8'
 const bodyLimit = 1_000_000
 const flashCookie = 'operations-center-said'
 /** Below this, compressing costs more than it saves. */
@@ -264,26 +266,25 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-function sendText(
-  request: IncomingMessage,
-  response: ServerResponse,
-  status: number,
-  type: string,
-  text: string,
-  compressedPart?: Compressed,
-): void {
-  response.statusCode = status
-  response.setHeader('Content-Type', type)
-  if (text.length >= worthCompressing && /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')) {
-    const compressed = gzip(text, compressedPart)
-    response.setHeader('Content-Encoding', 'gzip')
-    response.setHeader('Vary', 'Accept-Encoding')
-    response.setHeader('Content-Length', compressed.length)
-    response.end(compressed)
-  } else {
+const takesGzip = (request: IncomingMessage): boolean => /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')
+
+function sendText(request: IncomingMessage, response: ServerResponse, status: number, type: string, text: string): void {
+  if (text.length >= worthCompressing && takesGzip(request)) sendCompressed(response, status, type, gzipSync(text, { level }))
+  else {
+    response.statusCode = status
+    response.setHeader('Content-Type', type)
     response.setHeader('Content-Length', Buffer.byteLength(text))
     response.end(text)
   }
+}
+
+function sendCompressed(response: ServerResponse, status: number, type: string, compressed: Buffer): void {
+  response.statusCode = status
+  response.setHeader('Content-Type', type)
+  response.setHeader('Content-Encoding', 'gzip')
+  response.setHeader('Vary', 'Accept-Encoding')
+  response.setHeader('Content-Length', compressed.length)
+  response.end(compressed)
 }
 
 /** RFC 9457. What is not an AppError is a bug: logged whole, and shown as nothing but its request id. */
@@ -416,8 +417,11 @@ async function sendAnswer(
       }
       if (answer.retryAfter) response.setHeader('Retry-After', answer.retryAfter)
       const flash = takeFlash(request, response)
-      const html = await dashboard.renderer.page(page, identity?.principal, request.path, flash)
-      sendText(request, response, answer.status ?? 200, 'text/html; charset=utf-8', html, page.compressedBody)
+      const { before, body, after } = await dashboard.renderer.page(page, identity?.principal, request.path, flash)
+      const status = answer.status ?? 200
+      if (body !== '' && page.compressedBody && takesGzip(request))
+        sendCompressed(response, status, html, gzipAround(before, page.compressedBody, after))
+      else sendText(request, response, status, html, before + body + after)
       return
     }
     case 'redirect':

@@ -25,8 +25,19 @@ export interface Renderer {
   readonly assets: Readonly<Record<string, string>>
   readonly templates: Templates
   body(answer: Extract<Answer, { kind: 'view' }>): string
-  page(page: Page, principal: Principal | undefined, path: string, flash: Flash | null): Promise<string>
+  /** The page around a body, in three parts: the body of a shared page is not copied, nor compressed, for each who asks. */
+  page(
+    page: Page,
+    principal: Principal | undefined,
+    path: string,
+    flash: Flash | null,
+  ): Promise<{ before: string; body: string; after: string }>
 }
+
+/** Where the body goes; no text of ours or of anybody else contains it. */
+const place = '\u0001body\u0001'
+
+const whole = (html: string) => ({ before: html, body: '', after: '' })
 
 /** Topics that every page follows: the state at the foot of the sidebar. */
 const everywhere = ['health']
@@ -61,14 +72,16 @@ export function openRenderer(
     templates,
     body: ({ name, props }) => templates.render(name, props as Views[typeof name]),
     async page({ name, title, body, live, seq }, principal, path, flash) {
-      if (name.startsWith('docs/')) return body
-      if (!principal || name.startsWith('session/')) return templates.render('shared/plain', { title, body, assets, theme: 'auto' })
+      if (name.startsWith('docs/')) return whole(body)
+      if (!principal || name.startsWith('session/')) return whole(templates.render('shared/plain', { title, body, assets, theme: 'auto' }))
       const timezone = principal.timezone ?? homeZone
       const now = platform.now()
       const [health, organisations] = await around(principal.org_id)
-      return templates.render('shared/shell', {
+      const frame = templates.render('shared/shell', {
         title,
-        body,
+        body: place,
+        // A question that was opened as a page has the frame of the dialog in itself.
+        dialog: !name.endsWith('/confirm'),
         assets,
         theme: principal.theme,
         path,
@@ -83,6 +96,8 @@ export function openRenderer(
         live: { topics: [...new Set([...everywhere, ...(live ?? [])])], since: seq },
         flash,
       })
+      const at = frame.indexOf(place)
+      return { before: frame.slice(0, at), body, after: frame.slice(at + place.length) }
     },
   }
 }
