@@ -105,7 +105,8 @@ export async function startConsole(ground: Ground): Promise<Console> {
   const from = performance.now()
   const started = launch(ground)
   await until(async () => {
-    if (started.child.exitCode !== null) throw new Error(`The console did not start:\n${started.output()}`)
+    if (started.child.exitCode !== null || started.child.signalCode !== null)
+      throw new Error(`The console did not start:\n${started.output()}`)
     return await isReady(ground.url)
   }, 20_000)
   return { ...started, readyMs: performance.now() - from }
