@@ -87,10 +87,10 @@ export interface EventFilter {
 }
 
 const columnsToFilter = ['type', 'source', 'subject', 'severity'] as const
-/** What has more events than this is so common that going back in time finds a page of it sooner than its index. */
+/** Nothing above this is worth counting further: the database knows as well which of several common filters to begin with. */
 const common = 2000
 
-/** The filter that the fewest events pass; none when all of several are common. */
+/** The filter that the fewest events pass; none when they are all common. */
 async function rarestOf(ctx: Context, filter: EventFilter): Promise<(typeof columnsToFilter)[number] | undefined> {
   const given = columnsToFilter.filter((name) => filter[name] !== undefined)
   if (given.length < 2) return given[0]
@@ -124,7 +124,10 @@ export async function listEvents(
     const value = filter[name]
     // As an expression where another filter leads: the database then walks the index of the rarest, not of any.
     if (value !== undefined)
-      query = name === leading ? query.where(name, '=', value) : query.where(sql<boolean>`${sql.ref(name)} || '' = ${value}`)
+      query =
+        leading === undefined || name === leading
+          ? query.where(name, '=', value)
+          : query.where(sql<boolean>`${sql.ref(name)} || '' = ${value}`)
   }
   if (filter.from !== undefined) query = query.where('at', '>=', filter.from)
   if (filter.to !== undefined) query = query.where('at', '<', filter.to)

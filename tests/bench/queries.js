@@ -40,7 +40,10 @@ function planOf(reader, { sql, parameters }) {
     .map(({ detail }) => detail)
   return {
     steps,
-    scans: steps.some((step) => /^SCAN (?!.*(USING|CONSTANT|json_each|\())/.test(step) && !/^SCAN (processes|organisations)$/.test(step)),
+    scans: steps.some(
+      (step) =>
+        /^SCAN (?!.*(USING|CONSTANT|json_each|\())/.test(step) && !/^SCAN (processes|organisations|users|memberships|some)$/.test(step),
+    ),
   }
 }
 
