@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { sqliteCode } from './sqlite'
@@ -19,6 +19,7 @@ const retryMs = 500
 export function holdDataDir(dataDir: string, pid: number, place: Pm2Place | null): () => void {
   const note = join(dataDir, 'console.json')
   const lock = new Database(join(dataDir, 'console.lock'), { timeout: 0 })
+  chmodSync(join(dataDir, 'console.lock'), 0o600)
   const take = (): boolean => {
     try {
       lock.exec('begin exclusive')
