@@ -1,10 +1,12 @@
-import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type WebSocket } from 'ws'
+import { changesAfter, changesBetween, newestChange } from '../db/changes'
 import { contextOf, type Context, type OrgId, type Platform } from '../context'
 import { AppError, asError, Forbidden, Malformed, Unauthorized, Unavailable } from '../errors'
 import { may, type Role } from '../permissions'
 import type { Render, Topic } from './endpoint'
+import { frameOf, refuse, textFrame } from './frames'
 import type { Security } from './security'
 import type { Identity, Sessions } from './session'
 
@@ -73,14 +75,11 @@ const retryMs = 1000
 /** A socket with more than this waiting gets no transient frames; with more than the cap it is closed, and comes back by `since`. */
 const slowBytes = 64 * 1024
 const capBytes = 1024 * 1024
-/** A page that missed more than this is better off rendered anew. */
-const mostMissed = 500
 /** How many changes a program that comes back gets in one frame: each can be thousands of events. */
 const piece = 10
 /** Pages come back within two seconds, not all at once; what has not answered by then is cut off. */
 const goodbyeMs = 500
 const goodbyePatienceMs = 2000
-const opText = 1
 
 /** How often the pulse beats, sessions are looked at, and silent sockets are found. */
 export interface Pace {
@@ -118,13 +117,7 @@ export function openHub(options: {
 
   async function readChanges(): Promise<void> {
     for (;;) {
-      const rows = await store.db
-        .selectFrom('changes')
-        .select(['seq', 'org_id', 'topic', 'subject'])
-        .where('seq', '>', seq)
-        .orderBy('seq')
-        .limit(1000)
-        .execute()
+      const rows = await changesAfter(store.db, seq)
       const last = rows.at(-1)
       if (!last) return
       for (const { org_id, topic, subject } of rows)
@@ -294,36 +287,9 @@ export function openHub(options: {
     return names
   }
 
-  /** What the topics had between two changes; null when it is too much, or older than what is kept. */
-  async function changesBetween(
-    org: OrgId,
-    names: readonly string[],
-    since: number,
-    at: number,
-  ): Promise<{ seq: number; topic: string; subject: string }[] | null> {
-    if (since === at) return []
-    if (since > at) return null
-    const oldest = await store.db
-      .selectFrom('changes')
-      .select((row) => row.fn.min('seq').as('seq'))
-      .executeTakeFirst()
-    if (oldest?.seq == null || since < oldest.seq - 1) return null
-    const rows = await store.db
-      .selectFrom('changes')
-      .select(['seq', 'topic', 'subject'])
-      .where('org_id', '=', org)
-      .where('topic', 'in', names)
-      .where('seq', '>', since)
-      .where('seq', '<=', at)
-      .orderBy('seq')
-      .limit(mostMissed + 1)
-      .execute()
-    return rows.length > mostMissed ? null : rows
-  }
-
   /** Everything in one piece, as a page wants it. */
   async function missedBy(audience: Audience, names: readonly string[], since: number, at: number): Promise<string | null> {
-    const rows = await changesBetween(audience.org, names, since, at)
+    const rows = await changesBetween(store.db, audience.org, names, since, at)
     if (!rows) return null
     const { content, unpainted } = await paintAll(audience, bySubject(rows))
     if (unpainted.length > 0) throw new Unavailable('The database', 'What was missed cannot be read at the moment.')
@@ -388,7 +354,7 @@ export function openHub(options: {
       const content = since === null ? '' : await missedByPages(channel, since, at)
       write(listener, textFrame(content === null ? '!refresh' : `${at}\n${content}`), capBytes)
     } else {
-      const rows = since === null ? [] : await changesBetween(channel.org, channel.topics, since, at)
+      const rows = since === null ? [] : await changesBetween(store.db, channel.org, channel.topics, since, at)
       // The number is where following begins: before what was missed, so that a break in the middle of it loses nothing.
       write(
         listener,
@@ -463,11 +429,7 @@ export function openHub(options: {
 
   return {
     async start() {
-      const newest = await store.db
-        .selectFrom('changes')
-        .select((row) => row.fn.max('seq').as('seq'))
-        .executeTakeFirst()
-      seq = newest?.seq ?? 0
+      seq = await newestChange(store.db)
     },
     seq: () => seq,
     drain,
@@ -556,47 +518,4 @@ export function sinceOf(text: string | null): number | null {
   if (text === null || text === '') return null
   if (!/^\d{1,15}$/.test(text)) throw new Malformed('since: this is not a number that a page was given')
   return Number(text)
-}
-
-const frameOf = (kind: Channel['kind'], seq: number | null, content: string): Buffer =>
-  textFrame(kind === 'page' ? `${seq ?? ''}\n${content}` : `{"seq":${seq ?? 'null'},"changes":[${content}]}`)
-
-/** An unmasked text frame (RFC 6455, 5.2), encoded once for all who get it. */
-function textFrame(text: string): Buffer {
-  const length = Buffer.byteLength(text)
-  const header = length < 126 ? 2 : length < 65_536 ? 4 : 10
-  const frame = Buffer.allocUnsafe(header + length)
-  frame[0] = 0x80 | opText
-  if (header === 2) frame[1] = length
-  else if (header === 4) {
-    frame[1] = 126
-    frame.writeUInt16BE(length, 2)
-  } else {
-    frame[1] = 127
-    frame.writeBigUInt64BE(BigInt(length), 2)
-  }
-  frame.write(text, header)
-  return frame
-}
-
-function refuse(wire: Duplex, error: AppError | undefined): void {
-  const status = error?.status ?? 500
-  const body = JSON.stringify({
-    type: 'about:blank',
-    title: error?.title ?? 'Something went wrong on our side',
-    status,
-    detail: error?.message ?? 'The log of the server has the details.',
-  })
-  const headers = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-    'Connection: close',
-    ...(status === 401 ? ['WWW-Authenticate: Basic realm="Operations Center", charset="UTF-8"'] : []),
-    ...(error?.retryAfterSeconds == null ? [] : [`Retry-After: ${error.retryAfterSeconds}`]),
-    'Content-Type: application/problem+json; charset=utf-8',
-    'X-Content-Type-Options: nosniff',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-  ]
-  // Otherwise a client that does not close its half keeps it for ever.
-  wire.once('finish', () => wire.destroy())
-  wire.end(`${headers.join('\r\n')}\r\n\r\n${body}`)
 }

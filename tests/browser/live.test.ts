@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { startApp, type TestApp } from '../helpers/app'
-import { openBrowser, openNetwork, openPage, signIn, type Browser } from '../helpers/browser'
+import { openBrowser, openNetwork, openPage, signIn, violations, type Browser } from '../helpers/browser'
 import { pm2 } from '../helpers/pm2'
 import { until } from '../helpers/until'
 
@@ -50,6 +50,7 @@ describe('the overview follows the machine', () => {
     await row.getByRole('link', { name: 'Restart button-handler' }).click()
     const dialog = page.getByRole('dialog')
     await dialog.getByText(/What it is doing is cut off/).waitFor()
+    expect(await violations(page)).toEqual([])
     await dialog.getByRole('button', { name: 'Restart button-handler' }).click()
     await page.getByText('button-handler was restarted.').waitFor()
     await page.locator('#latest_events').getByText('bob restarted button-handler').waitFor()

@@ -41,6 +41,16 @@ test.each(looks)(
   },
 )
 
+test.each([1440, 390])('what a role may not see is refused on a page without a violation, %d pixels wide', async (width) => {
+  const { page, complaints } = await openPage(browser, { viewport: { width, height: 844 } })
+  await signIn(page, app.url, 'carol', '/settings')
+  await page.getByText(/Your role does not allow/).waitFor()
+  expect(await violations(page)).toEqual([])
+  expect(await overhang(page)).toBeLessThanOrEqual(0)
+  expect(complaints()).toEqual([])
+  await page.context().close()
+})
+
 test.each(pages)('%s has no sideways scroll from 320 to 1920 pixels', async (path) => {
   const { page } = await openPage(browser)
   await signIn(page, app.url, 'alice')
