@@ -1,6 +1,7 @@
 'use strict'
 
-// Compares the schema that the migrations make with tests/golden, on both databases; `--write` keeps the new one there.
+// Compares what is made from the source with what is kept of it: the schema of both databases with tests/golden, and the tables of
+// docs/security.md with the permissions and routes. `--write` keeps the new ones.
 
 const fs = require('node:fs')
 const os = require('node:os')
@@ -31,7 +32,29 @@ function compare(dialect, schema) {
   process.exitCode = 1
 }
 
+/** Each table stands between `<!-- name -->` and `<!-- /name -->`. */
+function compareTables() {
+  const { actionTable, routeTable } = require('../dist/monitoring/dashboard/permits.js')
+  const { declared } = require('../dist/monitoring/app.js')
+  const file = path.join(root, 'docs', 'security.md')
+  const kept = fs.readFileSync(file, 'utf8')
+  const tables = { actions: actionTable(), routes: routeTable(declared) }
+  const made = Object.entries(tables).reduce(
+    (text, [name, table]) =>
+      text.replace(new RegExp(`(<!-- ${name} -->\\n)[^]*?(\\n<!-- /${name} -->)`), (_, before, after) => before + table + after),
+    kept,
+  )
+  if (made === kept) return console.log('docs/security.md: its tables are as the source has them')
+  if (write) {
+    fs.writeFileSync(file, made)
+    return console.log('docs/security.md: written')
+  }
+  console.error('docs/security.md: the source has other permissions or routes (node bin/golden.js --write keeps them)')
+  process.exitCode = 1
+}
+
 async function main() {
+  compareTables()
   const { dumpSchema } = require('../dist/monitoring/db/golden.js')
   const dataDir = fs.mkdtempSync(path.join(os.tmpdir(), 'operations-center-golden-'))
   try {

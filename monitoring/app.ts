@@ -1,48 +1,83 @@
 import { createServer, type Server } from 'node:http'
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { routes as audit } from '../routes/audit'
 import { routes as events } from '../routes/events'
 import { routes as health } from '../routes/health'
+import { routes as invites } from '../routes/invites'
+import { routes as me } from '../routes/me'
+import { routes as organisationRoutes } from '../routes/organisations'
+import { routes as keyRoutes } from '../routes/keys'
 import { routes as overview } from '../routes/overview'
 import { routes as palette } from '../routes/palette'
 import { routes as processes } from '../routes/processes'
 import { routes as profile } from '../routes/profile'
+import { routes as resets } from '../routes/resets'
+import { routes as roles } from '../routes/roles'
 import { routes as session } from '../routes/session'
+import { routes as sessionRoutes } from '../routes/sessions'
 import { routes as settings } from '../routes/settings'
+import { routes as users } from '../routes/users'
 import * as healthService from '../services/health'
+import * as auditService from '../services/audit'
+import * as keys from '../services/keys'
 import * as metrics from '../services/metrics'
+import * as organisations from '../services/organisations'
 import * as processService from '../services/processes'
 import * as sessions from '../services/sessions'
-import * as users from '../services/users'
+import * as accounts from '../services/accounts'
+import * as claim from '../services/claim'
 import { startChores } from './chores'
-import type { Config } from './config'
-import { contextOf, home, systemActor, systemClock, type Context, type Platform } from './context'
+import type { Config, Secrets } from './config'
+import { contextOf, home, systemActor, systemClock, visitor, type Context, type Platform } from './context'
 import { deleteOldChanges } from './db/changes'
 import { migrate } from './db/migrate'
-import { openStore } from './db/open'
+import { openStore, type Store } from './db/open'
 import { docsOf } from './dashboard/docs'
-import type { Topic } from './dashboard/endpoint'
+import type { Routes, Topic } from './dashboard/endpoint'
 import { handlerOf, type Dashboard } from './dashboard/http'
 import { openLimits } from './dashboard/limits'
 import { openHub, sinceOf, type Hub } from './dashboard/live'
 import { nav } from './dashboard/nav'
 import { openRenderer } from './dashboard/render'
 import { securityOf } from './dashboard/security'
-import { openSessions } from './dashboard/session'
+import { openSessions, type Sessions } from './dashboard/session'
 import { stopServing } from './dashboard/stop'
 import { asError } from './errors'
 import type { Log } from './log'
 import { inProject } from './paths'
+import { may } from './permissions'
 import { pm2Probe } from './probes/pm2'
 import { systemProbe } from './probes/system'
 
 /** Every feature that has pages, endpoints or live parts. A new one is a line here. */
-const declared = [session, overview, health, processes, events, profile, settings, palette]
+export const declared: readonly Routes[] = [
+  session,
+  overview,
+  health,
+  processes,
+  events,
+  profile,
+  settings,
+  palette,
+  keyRoutes,
+  me,
+  // Before users: /users/invite is no person.
+  invites,
+  users,
+  resets,
+  sessionRoutes,
+  organisationRoutes,
+  roles,
+  audit,
+]
 
 export interface App {
   readonly server: Server
   readonly platform: Platform
   readonly hub: Hub
+  /** The door: who sends a request. */
+  readonly sessions: Sessions
   /** Acts as the system, in the organisation that owns the machine. */
   readonly ctx: Context
   /** Where it listens: `http://127.0.0.1:8080`. */
@@ -58,37 +93,46 @@ export interface AppOptions {
   readonly probes?: { readonly system?: boolean; readonly pm2?: boolean; readonly proc?: string }
 }
 
+/** For the doctor, which runs no application. */
+export { status as auditStatus, verify as verifyAudit } from '../services/audit'
+
 const second = 1000
 
 export const version = (JSON.parse(readFileSync(inProject('package.json'), 'utf8')) as { version: string }).version
 
-/** Opens the database, brings it up to date, and puts everything together. Nothing listens yet. */
-export async function openApp(config: Config & { readonly sessionSecret: string }, options: AppOptions): Promise<App> {
-  const { log, now = systemClock } = options
-  const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log })
+function platformOf(config: Config & Secrets, { store, log, now }: { store: Store; log: Log; now: () => number }): Platform {
   const kept = new Map<string, unknown>()
-  const platform: Platform = {
-    config,
-    log,
-    store,
-    now,
-    version,
-    startedAt: now(),
-    probes: {},
-    publish: (topic, org, subject) => {
-      hub.publish(topic, org, subject)
-    },
+  return {
+    ...{ config, log, store, now, version, startedAt: now(), probes: {} },
+    publish: () => undefined,
     keep<T>(key: string, make: () => T): T {
       if (!kept.has(key)) kept.set(key, make())
       return kept.get(key) as T
     },
   }
+}
+
+/** The database alone, for a command beside a console that may be running: it measures nothing and listens nowhere. */
+export async function withSystem<T>(config: Config & Secrets, log: Log, work: (ctx: Context) => Promise<T>): Promise<T> {
+  const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log })
+  try {
+    return await work(contextOf(platformOf(config, { store, log, now: systemClock }), systemActor, home))
+  } finally {
+    await store.close()
+  }
+}
+
+/** Opens the database, brings it up to date, and puts everything together. Nothing listens yet. */
+export async function openApp(config: Config & Secrets, options: AppOptions): Promise<App> {
+  const { log, now = systemClock } = options
+  const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log })
+  const platform = platformOf(config, { store, log, now })
   const ctx = contextOf(platform, systemActor, home)
   try {
     const { applied, copy } = await migrate(store, now)
     if (applied.length > 0) log.info({ applied, copy }, 'the database was brought up to date')
-    await users.ensureHome(ctx)
-    if (config.admin) await users.ensureAdmin(ctx, config.admin)
+    await accounts.ensureHome(ctx)
+    if (config.admin) await claim.ensureAdmin(ctx, config.admin)
     await healthService.rememberHost(ctx)
   } catch (error) {
     await store.close()
@@ -96,26 +140,36 @@ export async function openApp(config: Config & { readonly sessionSecret: string 
   }
 
   const security = securityOf(config)
-  const asVisitor = (address: string) =>
-    contextOf(platform, { kind: 'system', id: 'nobody', name: 'nobody', role: 'viewer', address }, home)
+  const asVisitor = (address: string) => contextOf(platform, visitor(address), home)
   const door = openSessions(
     {
       resume: (sid, touch) => sessions.resume(ctx, sid, touch),
-      authenticateBasic: (address, username, password) => users.authenticateBasic(asVisitor(address), username, password),
+      authenticateKey: (address, key) => keys.authenticate(asVisitor(address), key),
+      authenticateBasic: (address, username, password) => accounts.authenticateBasic(asVisitor(address), username, password),
       read: (sid) => sessions.read(ctx, sid),
       write: (sid, data) => sessions.write(ctx, sid, data),
       end: (sid) => sessions.end(ctx, sid),
+      noteSignIn: (address, userId, userAgent) => accounts.noteSignIn(asVisitor(address), userId, userAgent),
+      forget: () => {
+        sessions.forgetAll(ctx)
+        keys.forgetAll(ctx)
+      },
     },
     security,
     config.sessionSecret,
   )
   const renderer = openRenderer(platform, nav, {
     health: (org) => healthService.summary(contextOf(platform, systemActor, org)),
-    organisations: () => users.countOrganisations(ctx),
+    organisationsOf: (user) => organisations.listOf(ctx, user),
+    organisations: () => accounts.countOrganisations(ctx),
+    mayFollow: (rights, topic) => may({ rights }, topics.get(topic)?.permission ?? 'health.read'),
   })
   const features = [...declared, docsOf(declared, renderer.assets, version)]
   const topics = new Map<string, Topic>(features.flatMap((feature) => [...feature.topics]))
   const hub = openHub({ platform, security, sessions: door, topics, render: renderer.templates.render })
+  platform.publish = (topic, org, subject) => {
+    hub.publish(topic, org, subject)
+  }
   await hub.start()
 
   let leaving = false
@@ -127,6 +181,7 @@ export async function openApp(config: Config & { readonly sessionSecret: string 
     renderer,
     routes: features,
     seq: hub.seq,
+    refused: auditService.noteRefusal,
     async poll(request, response, identity) {
       const parameters = new URL(request.originalUrl, 'http://localhost').searchParams
       const names = (parameters.get('topics') ?? '').split(',').filter(Boolean)
@@ -151,6 +206,8 @@ export async function openApp(config: Config & { readonly sessionSecret: string 
   const chores = startChores(log)
   chores.every(10 * second, 'write metrics', () => metrics.flush(ctx))
   chores.every(5 * second, 'review health', () => healthService.review(ctx))
+  chores.every(2 * second, 'seal the audit trail', () => auditService.seal(ctx))
+  chores.every(3600 * second, 'drop old audit entries', () => auditService.prune(ctx))
   chores.every(600 * second, 'drop old sessions', () => sessions.dropExpired(ctx))
   chores.every(600 * second, 'drop old metrics', () => metrics.prune(ctx))
   chores.every(600 * second, 'drop old changes', () => deleteOldChanges(ctx))
@@ -167,6 +224,7 @@ export async function openApp(config: Config & { readonly sessionSecret: string 
     server,
     platform,
     hub,
+    sessions: door,
     ctx,
     listen: (port = config.port, host = config.host) =>
       new Promise((resolve, reject) => {
@@ -241,6 +299,6 @@ function startProbes(ctx: Context, { system = true, pm2 = true, proc }: NonNulla
 
 /** Tells the log how an unclaimed console is claimed. */
 export async function claimLink(ctx: Context, address: string): Promise<string | null> {
-  const token = await users.openClaim(ctx)
+  const token = await claim.open(ctx)
   return token === null ? null : `${(ctx.platform.config.publicUrl?.origin ?? address).replace(/\/$/, '')}/claim?token=${token}`
 }

@@ -20,6 +20,8 @@ export interface Config {
   readonly admin: { readonly username: string; readonly password: string } | null
   /** null until `prepareDataDir` has read or made one. */
   readonly sessionSecret: string | null
+  /** null until `prepareDataDir` has read or made one. */
+  readonly serverSecret: string | null
   /** Number of proxies in front, or their addresses; null: nobody's X-Forwarded-For is believed. */
   readonly trustProxy: number | readonly string[] | null
   readonly publicUrl: URL | null
@@ -29,6 +31,11 @@ export interface Config {
   readonly apiRateLimit: number
   /** Requests to POST /api/events per client and minute. */
   readonly ingestRateLimit: number
+  /** POSTs to sign-in, claim, invite and reset per address and minute. */
+  readonly signInRateLimit: number
+  /** Foreign origins whose pages may use the API with a key. */
+  readonly corsOrigins: readonly string[]
+  readonly auditRetentionDays: number
   readonly logLevel: string
   /** Every variable as it took effect, secrets hidden. */
   readonly settings: readonly Setting[]
@@ -86,6 +93,14 @@ const proxies = z.string().transform((text, check): number | string[] => {
     check.addIssue({ code: 'custom', message: 'not addresses' })
     return z.NEVER
   }
+})
+
+const origins = z.string().transform((text, check): string[] => {
+  const given = text.split(',').map((part) => part.trim())
+  for (const origin of given)
+    if (!/^https?:/.test(origin) || !URL.canParse(origin) || new URL(origin).origin !== origin)
+      check.addIssue({ code: 'custom', message: 'not origins' })
+  return given
 })
 
 /** Names that a shell's tilde or a relative path may stand in. */
@@ -150,6 +165,15 @@ const variables = {
     expected: 'at least 32 random characters',
     help: 'Signs the session cookie. Absent: made once and kept in DATA_DIR.',
   }),
+  SERVER_SECRET: variable({
+    schema: z
+      .string()
+      .min(32)
+      .refine((text) => new Set(text).size >= 8),
+    secret: true,
+    expected: 'at least 32 random characters',
+    help: 'Signs API keys and seals the audit trail. Absent: made once and kept in DATA_DIR. With another one, all keys are void.',
+  }),
   TRUST_PROXY: variable({
     schema: proxies,
     expected: 'a number of proxies, or their addresses separated by commas (loopback, 10.0.0.0/8, …)',
@@ -183,6 +207,23 @@ const variables = {
     default: '6000',
     expected: 'a number of requests',
     help: 'Requests to POST /api/events per client in 60 s (each carries up to 1,000 events).',
+  }),
+  SIGN_IN_RATE_LIMIT: variable({
+    schema: positive,
+    default: '60',
+    expected: 'a number of requests',
+    help: 'Tries to sign in, claim, accept an invitation or reset a password per address in 60 s.',
+  }),
+  CORS_ORIGINS: variable({
+    schema: origins,
+    expected: 'origins like https://status.example.com, separated by commas',
+    help: 'Other sites whose pages may use the API, with a key and never with a cookie. Absent: none.',
+  }),
+  AUDIT_RETENTION_DAYS: variable({
+    schema: positive.refine((days) => days >= 30 && days <= 36_500),
+    default: '400',
+    expected: 'a number of days from 30 to 36500',
+    help: 'How long the audit trail is kept.',
   }),
   LOG_LEVEL: variable({
     schema: z.enum(['debug', 'info', 'warn', 'error', 'silent']),
@@ -260,12 +301,16 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env, dotEnvF
     dataDir: read('DATA_DIR') ?? '',
     databaseUrl: read('DATABASE_URL'),
     sessionSecret: read('SESSION_SECRET'),
+    serverSecret: read('SERVER_SECRET'),
     trustProxy: read('TRUST_PROXY'),
     publicUrl: read('PUBLIC_URL'),
     timezone: read('TIMEZONE') ?? 'UTC',
     pm2Home: read('PM2_HOME') ?? '',
     apiRateLimit: read('API_RATE_LIMIT') ?? 0,
     ingestRateLimit: read('INGEST_RATE_LIMIT') ?? 0,
+    signInRateLimit: read('SIGN_IN_RATE_LIMIT') ?? 0,
+    corsOrigins: read('CORS_ORIGINS') ?? [],
+    auditRetentionDays: read('AUDIT_RETENTION_DAYS') ?? 0,
     logLevel: read('LOG_LEVEL') ?? 'info',
   }
   const username = read('ADMIN_USERNAME')
@@ -279,29 +324,48 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env, dotEnvF
   return Object.freeze({ ...values, admin: username && password ? { username, password } : null, settings })
 }
 
-/** Makes the data folder, for its owner only, and the session secret that was not given. */
-export function prepareDataDir(config: Config): Config & { readonly sessionSecret: string } {
+/** What `prepareDataDir` adds: nothing runs without these. */
+export interface Secrets {
+  readonly sessionSecret: string
+  readonly serverSecret: string
+}
+
+const secretFiles = {
+  sessionSecret: { name: 'SESSION_SECRET', file: 'session-secret', without: 'Delete it to sign everybody out and make a new one' },
+  serverSecret: { name: 'SERVER_SECRET', file: 'server-secret', without: 'Delete it to void all API keys and make a new one' },
+} as const
+
+/** Makes the data folder, for its owner only, and the secrets that were not given. */
+export function prepareDataDir(config: Config): Config & Secrets {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
   const { mode } = statSync(config.dataDir)
   // A sticky folder is one that everybody shares, like /tmp: closing it would lock the others out.
   if ((mode & 0o1000) !== 0)
     throw new ConfigError([`DATA_DIR is ${JSON.stringify(config.dataDir)}, which is shared: expected a folder of its own`])
   if ((mode & 0o077) !== 0) chmodSync(config.dataDir, 0o700)
-  if (config.sessionSecret !== null) return { ...config, sessionSecret: config.sessionSecret }
-  const file = join(config.dataDir, 'session-secret')
+  const secrets = { sessionSecret: secretOf(config, 'sessionSecret'), serverSecret: secretOf(config, 'serverSecret') }
+  const made = Object.entries(secretFiles).flatMap(([key, { name }]) => (config[key as keyof Secrets] === null ? [name as string] : []))
+  const settings = config.settings.map((setting) =>
+    made.includes(setting.name) ? { ...setting, value: '•••••', source: 'generated' as const } : setting,
+  )
+  return { ...config, ...secrets, settings }
+}
+
+/** The one that was given; else the one in the data folder, made when there is none. */
+function secretOf(config: Config, key: keyof Secrets): string {
+  const given = config[key]
+  if (given !== null) return given
+  const { file: name, without } = secretFiles[key]
+  const file = join(config.dataDir, name)
   try {
     // 'wx': of two processes that start at once, one writes it and the other reads it.
     writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
-  const sessionSecret = readFileSync(file, 'utf8').trim()
-  if (sessionSecret.length < 32)
-    throw new ConfigError([`${file} is damaged: expected at least 32 characters. Delete it to sign everybody out and make a new one`])
-  const settings = config.settings.map((setting) =>
-    setting.name === 'SESSION_SECRET' ? { ...setting, value: '•••••', source: 'generated' as const } : setting,
-  )
-  return { ...config, sessionSecret, settings }
+  const secret = readFileSync(file, 'utf8').trim()
+  if (secret.length < 32) throw new ConfigError([`${file} is damaged: expected at least 32 characters. ${without}`])
+  return secret
 }
 
 /** Which of PM2's processes this is, when PM2 started it: a reload's new process and the old one have the same. */

@@ -1,29 +1,31 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Kysely, KyselyPlugin, Transaction } from 'kysely'
 import { uuidv7 } from 'uuidv7'
-import type { Config } from './config'
+import type { Config, Secrets } from './config'
 import type { Store } from './db/open'
 import type { Schema } from './db/schema'
 import type { Log } from './log'
-import type { Role } from './permissions'
+import { rightsOf, rightsTo, type Rights } from './permissions'
 import type { Pm2Probe } from './probes/pm2'
 import type { SystemProbe } from './probes/system'
 
 export type OrgId = string
 
-/** Who is acting: a person, or the system itself (probes, start-up, chores). */
+/** Who is acting: a person, by a key of theirs or not, or the system itself (probes, start-up, chores). */
 export interface Actor {
   readonly kind: 'user' | 'system'
   readonly id: string
   readonly name: string
-  readonly role: Role
+  readonly rights: Rights
+  /** The API key that a program sent in the person's name. */
+  readonly key: { readonly id: string; readonly name: string } | null
   /** Where the request came from; null for the system. */
   readonly address: string | null
 }
 
 /** What the process was started with. One per application, so that a test can start ten side by side. */
 export interface Platform {
-  readonly config: Config
+  readonly config: Config & Secrets
   readonly log: Log
   readonly store: Store
   readonly now: () => number
@@ -89,7 +91,10 @@ export function contextOf(platform: Platform, actor: Actor, org: OrgId): Context
     changed() {
       throw new Error('changed() belongs inside ctx.transaction, with the data it tells of')
     },
-    transaction: (work) => transact(ctx, work),
+    // `this`: a context that was spread to say another actor or organisation begins its transactions with those.
+    transaction(work) {
+      return transact(this, work)
+    },
   }
   return ctx
 }
@@ -104,7 +109,9 @@ async function transact<T>(outer: Context, work: (ctx: Context) => Promise<T>): 
         ...outer,
         db,
         changed: (topic, subject) => void changes.set(`${topic} ${subject}`, { topic, subject }),
-        transaction: (inner) => inner(ctx),
+        transaction(inner) {
+          return inner(this)
+        },
       }
       const value = await work(ctx)
       if (changes.size > 0) {
@@ -126,7 +133,24 @@ async function transact<T>(outer: Context, work: (ctx: Context) => Promise<T>): 
 /** The only place that reads the clock; tests put their own in its place. */
 export const systemClock = (): number => Date.now()
 
-export const systemActor: Actor = { kind: 'system', id: 'system', name: 'the console', role: 'admin', address: null }
+export const systemActor: Actor = {
+  kind: 'system',
+  id: 'system',
+  name: 'the console',
+  rights: rightsOf.admin,
+  key: null,
+  address: null,
+}
+
+/** Whoever has not said who they are. */
+export const visitor = (address: string | null): Actor => ({
+  kind: 'system',
+  id: 'nobody',
+  name: 'nobody',
+  rights: rightsTo([]),
+  key: null,
+  address,
+})
 
 /** The organisation that owns what belongs to the machine: its processes, metrics and logs. */
 export const home: OrgId = 'home'

@@ -1,12 +1,14 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { version } from './app'
+import { auditStatus, verifyAudit, version } from './app'
 import { ConfigError, readConfig, type Config } from './config'
+import { systemClock } from './context'
 import { asError } from './errors'
 import { openLog } from './log'
+import { plural } from './markup'
 import { inProject } from './paths'
-import { openStore, sqliteFile } from './db/open'
+import { openStore, sqliteFile, type Store } from './db/open'
 
 type Finding = readonly ['ok' | 'warn' | 'fail', string, string]
 
@@ -29,7 +31,9 @@ export async function doctor(say: (line: string) => void, environment?: NodeJS.P
     nodeVersion(),
     build(),
     dataDir(config),
-    ...(await Promise.all([database(config), pm2(config), port(config)])),
+    ...(await database(config)),
+    ...pm2Home(config),
+    ...(await Promise.all([pm2(config), port(config)])),
     claim(config),
   ]
   const marks = { ok: 'ok  ', warn: 'note', fail: 'FAIL' }
@@ -56,24 +60,53 @@ function dataDir({ dataDir }: Config): Finding {
     : ['warn', 'DATA_DIR', `${dataDir} can be read by others: the next start closes it`]
 }
 
-async function database(config: Config): Promise<Finding> {
+async function database(config: Config): Promise<Finding[]> {
   const what = config.databaseUrl === null ? 'SQLite' : 'PostgreSQL'
   const file = sqliteFile(config.dataDir)
-  if (config.databaseUrl === null && !existsSync(file)) return ['warn', what, `${file} is not there yet: the first start makes it`]
+  if (config.databaseUrl === null && !existsSync(file)) return [['warn', what, `${file} is not there yet: the first start makes it`]]
   try {
     const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log: openLog('silent') })
     try {
       const tables = await store.db.introspection.getTables()
-      if (!tables.some(({ name }) => name === 'migrations')) return ['warn', what, 'answers and is empty: the first start makes the schema']
+      if (!tables.some(({ name }) => name === 'migrations'))
+        return [['warn', what, 'answers and is empty: the first start makes the schema']]
       const newest = await store.db.selectFrom('migrations').select('name').orderBy('name', 'desc').limit(1).executeTakeFirst()
       const intact = (store.sqlite?.pragma('quick_check', { simple: true }) ?? 'ok') as string
-      return intact === 'ok' ? ['ok', what, `answers; schema ${newest?.name ?? 'empty'}`] : ['fail', what, `is damaged: ${intact}`]
+      if (intact !== 'ok') return [['fail', what, `is damaged: ${intact}`]]
+      const isSealed = tables.some(({ name, columns }) => name === 'audit' && columns.some((column) => column.name === 'hash'))
+      return [['ok', what, `answers; schema ${newest?.name ?? 'empty'}`], ...(isSealed ? await auditTrail(store, config) : [])]
     } finally {
       await store.close()
     }
   } catch (error) {
-    return ['fail', what, asError(error).message]
+    return [['fail', what, asError(error).message]]
   }
+}
+
+const waitsLong = 60_000
+
+async function auditTrail(store: Store, { serverSecret, dataDir }: Config): Promise<Finding[]> {
+  const what = 'Audit trail'
+  const file = join(dataDir, 'server-secret')
+  const secret = serverSecret ?? (existsSync(file) ? readFileSync(file, 'utf8').trim() : null)
+  if (secret === null) return [['warn', what, 'cannot be verified: there is no SERVER_SECRET yet']]
+  const verdict = await verifyAudit(store, secret)
+  const { waiting, oldest } = await auditStatus(store)
+  return [
+    verdict.ok
+      ? ['ok', what, `${plural(verdict.count, 'sealed entry is as it was', 'sealed entries are as they were')} written`]
+      : ['fail', what, `is broken at entry no. ${verdict.no}: ${verdict.why}`],
+    ...(oldest !== null && oldest < systemClock() - waitsLong
+      ? [['warn', what, `${plural(waiting, 'entry waits', 'entries wait')} to be sealed: the console does that while it runs`] as const]
+      : []),
+  ]
+}
+
+function pm2Home({ pm2Home }: Config): Finding[] {
+  const found = statSync(pm2Home, { throwIfNoEntry: false })
+  return found && (found.mode & 0o077) !== 0
+    ? [['warn', 'PM2_HOME', `other accounts can get at ${pm2Home}, and so at the daemon: “chmod 700 ${pm2Home}” closes it`]]
+    : []
 }
 
 async function pm2({ pm2Home }: Config): Promise<Finding> {

@@ -39,6 +39,13 @@ export class Forbidden extends AppError {
   }
 }
 
+/** What another site made a browser send. */
+export class OtherSite extends Forbidden {
+  constructor() {
+    super('This request came from another site, so it was not carried out.')
+  }
+}
+
 export class NotFound extends AppError {
   constructor(message = 'There is nothing here, or it is not yours to see.') {
     super(404, 'Not found', message)

@@ -1,7 +1,9 @@
 import { z } from 'zod'
+import { username } from '../monitoring/dashboard/shapes'
 import { type Answer, Routes, redirect, view } from '../monitoring/dashboard/endpoint'
 import { type AppError, type Invalid, TooMany, Unauthorized } from '../monitoring/errors'
-import * as users from '../services/users'
+import * as accounts from '../services/accounts'
+import * as claim from '../services/claim'
 
 declare module '../views/views' {
   interface Views {
@@ -29,7 +31,7 @@ routes.page(
   { permission: 'public', query: z.object({ next: z.string().max(2000).catch('/').default('/') }) },
   async ({ ctx, identity, query }) => {
     if (identity) return redirect(ownPath(query.next))
-    if (!(await users.isClaimed(ctx))) return redirect('/claim')
+    if (!(await accounts.isClaimed(ctx))) return redirect('/claim')
     return view('session/sign-in', { error: null, username: '', next: ownPath(query.next), wait: null }, { title: 'Sign in' })
   },
 )
@@ -40,12 +42,13 @@ routes.action(
   '/sign-in',
   {
     permission: 'public',
+    limit: 'sign-in',
     body: SignIn,
     again: ({ typed }) => signInAgain(typed, 422, 'Type a name and a password.'),
   },
   async ({ ctx, body }) => {
     try {
-      const member = await users.signIn(ctx, body.username, body.password)
+      const member = await accounts.signIn(ctx, body.username, body.password)
       return { kind: 'sign-in', userId: member.id, to: ownPath(body.next) }
     } catch (error) {
       if (error instanceof Unauthorized || error instanceof TooMany) return signInAgain(body, error.status, error.message, error)
@@ -62,7 +65,7 @@ const signInAgain = (typed: Readonly<Record<string, string>>, status: number, me
   )
 
 routes.action('/sign-out', { permission: 'self' }, async ({ ctx }) => {
-  await users.signOut(ctx)
+  await accounts.signOut(ctx)
   return { kind: 'sign-out', to: '/sign-in' }
 })
 
@@ -70,7 +73,7 @@ routes.page(
   '/claim',
   { permission: 'public', query: z.object({ token: z.string().max(200).catch('').default('') }) },
   async ({ ctx, query: { token } }) => {
-    const state = await users.claimState(ctx, token)
+    const state = await claim.state(ctx, token)
     return view(
       'session/claim',
       { errors: {}, values: { username: '' }, token, state },
@@ -81,18 +84,13 @@ routes.page(
 
 const Claim = z.object({
   token: z.string().max(200),
-  username: z
-    .string()
-    .trim()
-    .min(1, 'Choose a name.')
-    .max(64, 'Use 64 characters at the most.')
-    .regex(/^\P{Cc}*$/u, 'Leave out the control characters.'),
+  username,
   password: z.string().max(1024, 'Use 1,024 characters at the most.'),
 })
 
-routes.action('/claim', { permission: 'public', body: Claim, again: claimAgain }, async ({ ctx, body }) => ({
+routes.action('/claim', { permission: 'public', limit: 'sign-in', body: Claim, again: claimAgain }, async ({ ctx, body }) => ({
   kind: 'sign-in',
-  userId: await users.claim(ctx, body),
+  userId: await claim.claim(ctx, body),
   to: '/',
 }))
 
@@ -101,12 +99,12 @@ async function claimAgain({
   typed,
   error,
 }: {
-  ctx: Parameters<typeof users.claimState>[0]
+  ctx: Parameters<typeof claim.state>[0]
   typed: Readonly<Record<string, string>>
   error: Invalid
 }): Promise<Answer> {
   const token = typed['token'] ?? ''
-  const state = await users.claimState(ctx, token)
+  const state = await claim.state(ctx, token)
   const errors = Object.fromEntries(error.fields.map(({ field, message }) => [field, message]))
   return view(
     'session/claim',

@@ -1,8 +1,20 @@
 import type { Context } from '../monitoring/context'
-import { Invalid, Unauthorized } from '../monitoring/errors'
+import { AppError, Invalid, Unauthorized } from '../monitoring/errors'
 import { recordAct } from './audit'
 import { endOthers, forget } from './sessions'
-import { authenticate, checkPassword, findMember, hashPassword, updateUser, type Theme } from './users'
+import {
+  authenticate,
+  checkPassword,
+  findMember,
+  hashPassword,
+  isNameTaken,
+  keyOf,
+  listSignIns,
+  nameTaken,
+  updateUser,
+  type SignIn,
+  type Theme,
+} from './accounts'
 
 /** Asks for the current password, and ends every other session of this person. */
 export async function changePassword(
@@ -11,7 +23,7 @@ export async function changePassword(
 ): Promise<{ ended: number }> {
   const member = await findMember(ctx, ctx.actor.id)
   if (!member) throw new Unauthorized()
-  checkPassword(input.password, 'password')
+  await checkPassword(input.password, 'password', member.username)
   if (input.password !== input.repeat) throw new Invalid([{ field: 'repeat', message: 'This is not the same password.' }])
   try {
     await authenticate(ctx, member.username, input.current)
@@ -23,17 +35,74 @@ export async function changePassword(
   const ended = await ctx.transaction(async (ctx) => {
     await updateUser(ctx, member.id, { password_hash: hash, password_changed_at: ctx.now() })
     const ended = await endOthers(ctx, member.id, input.session)
-    await recordAct(ctx, { action: 'password.change', topic: 'users', subject: member.id, data: { sessions_ended: ended } })
+    await recordAct(ctx, {
+      action: 'password.change',
+      topic: 'users',
+      subject: member.id,
+      name: member.username,
+      data: { sessions_ended: ended },
+    })
     return ended
   })
   forget(ctx, member.id)
   return { ended }
 }
 
-export async function changePreferences(ctx: Context, set: { theme?: Theme; timezone?: string | null }): Promise<void> {
+export interface Preferences {
+  username?: string | undefined
+  theme?: Theme | undefined
+  /** null: like the console. */
+  timezone?: string | null | undefined
+}
+
+/** What a person may change about themself. */
+export async function change(ctx: Context, { username: given, theme, timezone }: Preferences): Promise<void> {
+  const member = await findMember(ctx, ctx.actor.id, ctx.org)
+  if (!member) throw new Unauthorized()
+  const username = given?.trim() ?? member.username
+  const wanted = { username, theme: theme ?? member.theme, timezone: timezone === undefined ? member.timezone : timezone }
+  const changed = (['username', 'theme', 'timezone'] as const).filter((name) => wanted[name] !== member[name])
+  if (changed.length === 0) return
+  const isTaken = async (ctx: Context) => keyOf(username) !== keyOf(member.username) && (await isNameTaken(ctx, username))
+  const change = ctx.transaction(async (ctx) => {
+    if (await isTaken(ctx)) throw nameTaken()
+    await updateUser(ctx, member.id, { ...wanted, username_key: keyOf(username) })
+    const only = (values: typeof wanted) => Object.fromEntries(changed.map((name) => [name, values[name]]))
+    await recordAct(ctx, {
+      ...{ action: 'profile.change', topic: 'users', subject: member.id, name: username },
+      ...{ before: only(member), after: only(wanted) },
+    })
+  })
+  await change.catch(async (error: unknown) => {
+    // Somebody else may have taken the name a moment ago.
+    throw !(error instanceof AppError) && (await isTaken(ctx)) ? nameTaken() : error
+  })
+  forget(ctx, member.id)
+}
+
+const historyLength = 20
+
+/** A person's last sign-ins, right and wrong, the newest first. */
+export async function listOwnSignIns(ctx: Context): Promise<SignIn[]> {
+  const both = await Promise.all([listSignIns(ctx, ctx.actor.id, 'right'), listSignIns(ctx, ctx.actor.id, 'refused')])
+  return both
+    .flat()
+    .sort((a, b) => b.at - a.at)
+    .slice(0, historyLength)
+}
+
+/** New devices that the person has not said anything about yet. */
+export async function newDevices(ctx: Context): Promise<SignIn[]> {
+  const member = await findMember(ctx, ctx.actor.id, ctx.org)
+  const signIns = await listSignIns(ctx, ctx.actor.id, 'right')
+  return signIns.filter(({ new_device, at }) => new_device && at > (member?.devices_seen_at ?? 0))
+}
+
+/** "It was me": the notices so far go. */
+export async function confirmDevices(ctx: Context): Promise<void> {
   await ctx.transaction(async (ctx) => {
-    await updateUser(ctx, ctx.actor.id, set)
-    await recordAct(ctx, { action: 'profile.change', topic: 'users', subject: ctx.actor.id, data: set })
+    await updateUser(ctx, ctx.actor.id, { devices_seen_at: ctx.now() })
+    await recordAct(ctx, { action: 'profile.devices', topic: 'users', subject: ctx.actor.id, name: ctx.actor.name })
   })
   forget(ctx, ctx.actor.id)
 }

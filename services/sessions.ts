@@ -1,8 +1,20 @@
 import { createHash } from 'node:crypto'
-import type { Context } from '../monitoring/context'
-import { Unavailable } from '../monitoring/errors'
-import { deleteExpiredSessions, deleteOtherSessions, deleteSession, findSession, saveSession, touchSession } from './sessions/queries'
-import { findMember, type Member } from './users'
+import type { Context, OrgId } from '../monitoring/context'
+import { NotFound, Unavailable } from '../monitoring/errors'
+import { recordAct } from './audit'
+import { deviceOf, findMember, type Member } from './accounts'
+import {
+  deleteExpiredSessions,
+  deleteOtherSessions,
+  deleteSession,
+  deleteSessionOf,
+  findSession,
+  listSessions,
+  saveSession,
+  touchSession,
+  touchUser,
+  updateSession,
+} from './sessions/queries'
 
 const minute = 60_000
 /** Without a request for this long, a session ends. */
@@ -52,12 +64,70 @@ export async function write(
     created_at: now,
     seen_at: now,
     expires_at: expiryOf(now, now),
+    org_id: null,
+    confirmed_at: now,
   })
+  if (session.userId !== null) await touchUser(ctx, session.userId, now)
 }
 
 export async function end(ctx: Context, sid: string): Promise<void> {
   cacheOf(ctx).delete(idOf(sid))
   await deleteSession(ctx, idOf(sid))
+}
+
+/** One session as its owner sees it. */
+export interface Session {
+  id: string
+  device: string
+  user_agent: string | null
+  address: string | null
+  created_at: number
+  seen_at: number
+  expires_at: number
+  current: boolean
+}
+
+/** A person's sessions, the one seen last first. `current`: the one that asks. */
+export async function list(ctx: Context, userId: string, current: string | null): Promise<Session[]> {
+  const rows = await listSessions(ctx, userId)
+  return rows.map(({ device, ...row }) => ({ ...row, device: deviceOf(device), user_agent: device, current: row.id === current }))
+}
+
+/** Ends one session of a person; its sockets follow within seconds. */
+export async function endOne(ctx: Context, userId: string, id: string): Promise<void> {
+  await ctx.transaction(async (ctx) => {
+    if (!(await deleteSessionOf(ctx, userId, id))) throw new NotFound('This session has ended already.')
+    await recordAct(ctx, { action: 'sessions.end', topic: 'sessions', subject: userId, data: { sessions_ended: 1 } })
+  })
+  forget(ctx, userId)
+}
+
+/** Ends a person's sessions, but for the one to keep. */
+export async function endAll(ctx: Context, userId: string, keep: string | null, name?: string): Promise<number> {
+  const ended = await ctx.transaction(async (ctx) => {
+    const ended = await endOthers(ctx, userId, keep)
+    await recordAct(ctx, {
+      action: 'sessions.end',
+      topic: 'sessions',
+      subject: userId,
+      ...(name === undefined ? {} : { name }),
+      data: { sessions_ended: ended },
+    })
+    return ended
+  })
+  forget(ctx, userId)
+  return ended
+}
+
+/** Works in another organisation from now on, in this session. */
+export async function switchTo(ctx: Context, id: string, org: OrgId): Promise<void> {
+  await updateSession(ctx, id, { org_id: org })
+  cacheOf(ctx).delete(id)
+}
+
+/** When the password was typed last in this session. */
+export async function confirmedAt(ctx: Context, id: string): Promise<number> {
+  return (await findSession(ctx, id))?.confirmed_at ?? 0
 }
 
 /** Ends all of a person's sessions but one; their sockets follow within seconds. `forget` belongs after the commit. */
@@ -67,6 +137,11 @@ export const endOthers = (ctx: Context, userId: string, keep: string | null): Pr
 export function forget(ctx: Context, userId: string): void {
   const cache = cacheOf(ctx)
   for (const [id, { member }] of cache) if (member.id === userId) cache.delete(id)
+}
+
+/** The same of everybody's. */
+export function forgetAll(ctx: Context): void {
+  cacheOf(ctx).clear()
 }
 
 /** Whose session this is, if it still is one. Touched in the database at most once a minute, and not by what pages ask by themselves. */
@@ -90,6 +165,7 @@ export async function resume(ctx: Context, sid: string, touch = true): Promise<R
     known.seenAt = now
     try {
       await touchSession(ctx, id, now, expiryOf(known.createdAt, now))
+      await touchUser(ctx, known.member.id, now)
     } catch (error) {
       // A full disk must not keep anybody from reading that the disk is full.
       if (!(error instanceof Unavailable)) throw error
@@ -100,7 +176,7 @@ export async function resume(ctx: Context, sid: string, touch = true): Promise<R
 
 async function look(ctx: Context, id: string, now: number): Promise<Known | undefined> {
   const row = await findSession(ctx, id)
-  const member = row?.user_id ? await findMember(ctx, row.user_id) : undefined
+  const member = row?.user_id ? await findMember(ctx, row.user_id, row.org_id) : undefined
   return row && member ? { session: id, member, checkedAt: now, createdAt: row.created_at, seenAt: row.seen_at } : undefined
 }
 

@@ -11,8 +11,17 @@ export interface SettingGroup {
 
 const groups: Readonly<Record<string, readonly string[]>> = {
   'Where it listens': ['PORT', 'HOST', 'PUBLIC_URL', 'TRUST_PROXY'],
-  'What it keeps': ['DATA_DIR', 'DATABASE_URL', 'TIMEZONE', 'LOG_LEVEL'],
-  'Who may in': ['ADMIN_USERNAME', 'ADMIN_PASSWORD', 'SESSION_SECRET', 'API_RATE_LIMIT', 'INGEST_RATE_LIMIT'],
+  'What it keeps': ['DATA_DIR', 'DATABASE_URL', 'AUDIT_RETENTION_DAYS', 'TIMEZONE', 'LOG_LEVEL'],
+  'Who may in': [
+    'ADMIN_USERNAME',
+    'ADMIN_PASSWORD',
+    'SESSION_SECRET',
+    'SERVER_SECRET',
+    'SIGN_IN_RATE_LIMIT',
+    'API_RATE_LIMIT',
+    'INGEST_RATE_LIMIT',
+    'CORS_ORIGINS',
+  ],
   'What it watches': ['PM2_HOME'],
 }
 

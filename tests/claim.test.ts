@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { claimLink } from '../monitoring/app'
-import { openClaim } from '../services/users'
+import { open as openClaim } from '../services/claim'
 import { cookieOf, startApp, type TestApp } from './helpers/app'
 
 const password = 'a long enough password'

@@ -110,7 +110,11 @@ describe('a theme and a time zone', () => {
       expect(text).toContain(`<option selected>${timezone}</option>`)
     }
     const rows = await app.ctx.db.selectFrom('audit').selectAll().where('action', '=', 'profile.change').orderBy('at').execute()
-    expect(rows[0]).toMatchObject({ actor_name: 'carol', subject: 'user-carol', data: '{"theme":"dark","timezone":"Europe/Berlin"}' })
+    expect(rows[0]).toMatchObject({
+      actor_name: 'carol',
+      subject: 'user-carol',
+      data: '{"before":{"theme":"auto","timezone":null},"after":{"theme":"dark","timezone":"Europe/Berlin"}}',
+    })
   })
 
   test('that there are not are refused, and nothing is kept', async () => {

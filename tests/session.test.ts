@@ -98,7 +98,7 @@ describe('the session', () => {
       's:chosen',
       's:chosen.',
       `s:${sign('chosen', 'x'.repeat(43))}`,
-      `s:${sign('chosen', sessionSecret ?? '')}`,
+      `s:${sign('chosen', sessionSecret)}`,
       '%E0%A4%A',
     ]) {
       const Cookie = `operations-center=${value.startsWith('%') ? value : encodeURIComponent(value)}`

@@ -40,7 +40,7 @@ export interface Shell extends Plain {
   path: string
   user: { id: string; name: string; initials: string; role: string }
   /** null while there is only one. */
-  organisation: string | null
+  organisation: { current: string; others: readonly { id: string; name: string }[] } | null
   nav: { label: string; items: NavItem[] }[]
   health: Health
   timezone: string

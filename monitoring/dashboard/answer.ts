@@ -25,10 +25,16 @@ export function sendCompressed(response: ServerResponse, status: number, type: s
   response.statusCode = status
   response.setHeader('Content-Type', type)
   response.setHeader('Content-Encoding', 'gzip')
-  response.setHeader('Vary', 'Accept-Encoding')
+  response.appendHeader('Vary', 'Accept-Encoding')
   response.setHeader('Content-Length', compressed.length)
   response.end(compressed)
 }
+
+/** What to authenticate with. Whoever sent a key is a program: a browser must not ask for a password because of it. */
+export const challengeTo = ({ headers: { authorization = '' } }: IncomingMessage): string =>
+  /^bearer /i.test(authorization)
+    ? 'Bearer realm="Operations Center", error="invalid_token"'
+    : 'Basic realm="Operations Center", charset="UTF-8"'
 
 /** RFC 9457. What is not an AppError is a bug: logged whole, and shown as nothing but its request id. */
 export function sendProblem(dashboard: Dashboard, request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
@@ -37,7 +43,7 @@ export function sendProblem(dashboard: Dashboard, request: IncomingMessage, resp
     response.destroy()
     return
   }
-  if (error.status === 401) response.setHeader('WWW-Authenticate', 'Basic realm="Operations Center", charset="UTF-8"')
+  if (error.status === 401) response.setHeader('WWW-Authenticate', challengeTo(request))
   if (error.retryAfterSeconds !== null) response.setHeader('Retry-After', error.retryAfterSeconds)
   // What was not read of a refused body must not be taken for the next request.
   if (!request.complete) response.setHeader('Connection', 'close')
@@ -67,11 +73,11 @@ export function asAppError({ platform }: Dashboard, request: IncomingMessage, th
   return new AppError(500, 'Something went wrong on our side', 'The log of the server has the details under the id of this request.')
 }
 
-export const keyOf = (path: string, { principal }: Identity): string => `${path} ${principal.org_id} ${principal.role}`
+export const keyOf = (path: string, { principal }: Identity): string => `${path} ${principal.org_id} ${principal.rights.key}`
 
 const answers = new WeakMap<Dashboard, Map<string, { until: number; answer: Promise<unknown> }>>()
 
-/** What depends on organisation and role only is made once for everybody who asks within the same moment. */
+/** What depends on organisation and rights only is made once for everybody who asks within the same moment. */
 export function shared<T>(dashboard: Dashboard, key: string, ms: number, produce: () => Promise<T>): Promise<T> {
   let known = answers.get(dashboard)
   if (!known) answers.set(dashboard, (known = new Map<string, { until: number; answer: Promise<unknown> }>()))

@@ -1,8 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Malformed } from '../errors'
 import { keyOf, sendText, shared } from './answer'
+import { Download, sendDownload } from './download'
 import type { EndpointRoute } from './endpoint'
 import type { Dashboard } from './http'
-import { admit, contextFor, noParameters, parse, queryOf, readJson } from './request'
+import { clientOf, type Client } from './limits'
+import { admit, contextFor, noParameters, originOf, parse, queryOf, readJson } from './request'
 import type { Identity } from './session'
 
 export async function serveEndpoint(
@@ -13,24 +16,41 @@ export async function serveEndpoint(
   params: Readonly<Record<string, string>>,
 ): Promise<void> {
   const { sessions, security, limits } = dashboard
-  const count = async (client: string) => {
+  const address = security.addressOf(request)
+  const count = async (client: Client) => {
     // The document of the API and its pages are the console's own.
     if (endpoint.path.startsWith('/api/')) await limits.check(request, response, client, endpoint.limit ?? 'api')
   }
   let identity: Identity | undefined
   try {
+    refuseKeyInAddress(request.url ?? '')
     identity = await sessions.identify(request)
   } catch (error) {
-    await count(security.addressOf(request))
+    await count({ address })
     throw error
   }
-  await count(identity?.principal.id ?? security.addressOf(request))
+  await count(clientOf(identity, address))
   admit(endpoint.permission, identity)
-  if (endpoint.method !== 'GET') security.checkOrigin(request, sessions.carriesCredentials(request))
+  // A browser adds no key by itself: whoever sends one has it.
+  if (endpoint.method !== 'GET' && !identity?.key) security.checkOrigin(request, sessions.carriesCredentials(request))
   const query = parse(endpoint.query ?? noParameters, queryOf(request.url ?? ''), 400)
   const body = endpoint.body ? parse(endpoint.body, await readJson(request), 422) : undefined
   const ctx = contextFor(dashboard, identity, request)
-  const produce = async () => JSON.stringify(await endpoint.answer({ ctx, params, query, body, identity: identity ?? null }))
-  const text = await (endpoint.shared && identity ? shared(dashboard, keyOf(endpoint.path, identity), endpoint.shared, produce) : produce())
-  sendText(request, response, endpoint.status ?? 200, 'application/json; charset=utf-8', text)
+  const produce = async () => {
+    const answer = await endpoint.answer({ ctx, params, query, body, identity: identity ?? null, origin: originOf(dashboard, request) })
+    return answer instanceof Download ? answer : JSON.stringify(answer)
+  }
+  const answer = await (endpoint.shared && identity
+    ? shared(dashboard, keyOf(endpoint.path, identity), endpoint.shared, produce)
+    : produce())
+  if (answer instanceof Download) await sendDownload(response, answer)
+  else sendText(request, response, endpoint.status ?? 200, 'application/json; charset=utf-8', answer)
+}
+
+/** Addresses stand in logs, histories and referrers. */
+function refuseKeyInAddress(url: string): void {
+  if (/[?&](?:api[-_]?key|access[-_]?token|[^=&]*=jug_)/i.test(url))
+    throw new Malformed(
+      'A key does not belong in the address: send it in the header “Authorization: Bearer <key>”, and make another one of this.',
+    )
 }

@@ -3,13 +3,14 @@ import type { Views } from '../../views/views'
 import type { Context } from '../context'
 import type { Invalid } from '../errors'
 import type { Action } from '../permissions'
+import type { Download } from './download'
 import type { Identity } from './session'
 
 /**
- * Who may use a route: an action of the permissions table; `self`: whoever is signed in, on what is their own;
- * `public`: everybody, documented as such.
+ * Who may use a route: an action of the permissions table; `self`: a person who is signed in, on what is their own;
+ * `anyone`: whoever is signed in, programs with a key too; `public`: everybody, documented as such.
  */
-export type Access = Action | 'self' | 'public'
+export type Access = Action | 'self' | 'anyone' | 'public'
 
 type Schema = z.ZodType
 type Output<S extends Schema | undefined> = S extends Schema ? z.output<S> : undefined
@@ -23,6 +24,8 @@ export interface Call<Query extends Schema | undefined = undefined, Body extends
   readonly body: Output<Body>
   /** null on public routes when nobody is signed in. */
   readonly identity: Identity | null
+  /** Under which address the person sees the console: `https://ops.example.com`, for links to hand on. */
+  readonly origin: string
 }
 
 export interface Flash {
@@ -48,7 +51,7 @@ export const redirect = (to: string, flash?: Flash): Answer => ({ kind: 'redirec
 export interface PageSpec<Query extends Schema | undefined> {
   readonly permission: Access
   readonly query?: Query
-  /** For how many milliseconds the same rendered body serves everybody of the same organisation and role. */
+  /** For how many milliseconds the same rendered body serves everybody of the same organisation and rights. */
   readonly shared?: number
   /** In place of the strict policy, for a page whose library cannot live with it. */
   readonly contentSecurityPolicy?: string
@@ -58,8 +61,16 @@ export interface ActionSpec<Query extends Schema | undefined, Body extends Schem
   readonly permission: Access
   readonly query?: Query
   readonly body?: Body
-  /** Shows the form again with what was typed and what is wrong with it. */
-  readonly again?: (call: Call<Query> & { typed: Readonly<Record<string, string>>; error: Invalid }) => Promise<Answer> | Answer
+  /** Counted by the address that sends it: for forms with which strangers try something. */
+  readonly limit?: 'sign-in'
+  /** Shows the form again with what was typed and what is wrong with it. `chosen`: the same as lists, for fields that may be given more than once. */
+  readonly again?: (
+    call: Call<Query> & {
+      typed: Readonly<Record<string, string>>
+      chosen: Readonly<Record<string, readonly string[]>>
+      error: Invalid
+    },
+  ) => Promise<Answer> | Answer
 }
 
 export interface EndpointSpec<Query extends Schema | undefined, Body extends Schema | undefined, Response extends Schema> {
@@ -70,11 +81,13 @@ export interface EndpointSpec<Query extends Schema | undefined, Body extends Sch
   readonly body?: Body
   readonly response: Response
   readonly status?: 200 | 201 | 202
+  /** The other content types that it answers, as a download. */
+  readonly alsoAs?: readonly string[]
   /** Problems that it can answer beside the ones that every endpoint can. */
   readonly errors?: readonly number[]
   /** Served before Express, for what is called hundreds of times a second. Its path has no parameters. */
   readonly fast?: boolean
-  /** For how many milliseconds the same answer serves everybody of the same organisation and role. */
+  /** For how many milliseconds the same answer serves everybody of the same organisation and rights. */
   readonly shared?: number
   /** Counted apart from the rest of the API, with its own limit. */
   readonly limit?: 'ingest'
@@ -85,7 +98,7 @@ export interface Topic {
   readonly permission: Action
   /** Worthless a second later: sent to whoever listens now, and painted as it is now for those who ask. */
   readonly transient?: boolean
-  /** Turbo streams that bring open pages up to date with these subjects, as they are now. Depends on nothing of the viewer but organisation and role. */
+  /** Turbo streams that bring open pages up to date with these subjects, as they are now. Depends on nothing of the viewer but organisation and rights. */
   readonly paint?: (ctx: Context, subjects: readonly string[], render: Render) => Promise<string>
   /** The same for programs: one JSON value per item. */
   readonly data?: (ctx: Context, subjects: readonly string[]) => Promise<readonly unknown[]>
@@ -139,7 +152,7 @@ export class Routes {
   endpoint<Response extends Schema, Query extends Schema | undefined = undefined, Body extends Schema | undefined = undefined>(
     route: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`,
     spec: EndpointSpec<Query, Body, Response>,
-    answer: (call: Call<Query, Body>) => Promise<z.input<Response>>,
+    answer: (call: Call<Query, Body>) => Promise<z.input<Response> | Download>,
   ): void {
     const [method, path] = route.split(' ') as [EndpointRoute['method'], string]
     this.endpoints.push({ ...spec, method, path, tag: this.feature, answer } as unknown as EndpointRoute)

@@ -7,7 +7,8 @@ import { serveEndpoint } from './api'
 import { serveAssets } from './assets'
 import type { EndpointRoute, Routes } from './endpoint'
 import type { Limits } from './limits'
-import { answerError, serveAction, servePage } from './pages'
+import { answerError, personOf, serveAction, servePage } from './pages'
+import { tellRefusal, type TakeRefusal } from './refusals'
 import type { Renderer } from './render'
 import type { Security } from './security'
 import type { Identity, Sessions } from './session'
@@ -22,6 +23,8 @@ export interface Dashboard {
   /** The newest change that a page rendered now can contain. */
   readonly seq: () => number
   readonly poll: (request: Request, response: Response, identity: Identity) => Promise<void>
+  /** Somebody who is signed in was answered 403. */
+  readonly refused: TakeRefusal
   /** False while the database cannot be read, or the server is on its way out. */
   readonly ready: () => Promise<boolean>
 }
@@ -40,15 +43,17 @@ export function handlerOf(dashboard: Dashboard): (request: IncomingMessage, resp
       app(request, response)
       return
     }
-    start(dashboard, response)
+    start(dashboard, request, response)
     serveEndpoint(dashboard, endpoint, request, response, {}).catch((error: unknown) => {
+      tellRefusal(dashboard, request, error)
       sendProblem(dashboard, request, response, error)
     })
   }
 }
 
-function start({ security }: Dashboard, response: ServerResponse): void {
+function start({ security }: Dashboard, request: IncomingMessage, response: ServerResponse): void {
   for (const [name, value] of security.headers) response.setHeader(name, value)
+  for (const [name, value] of security.sharedWith(request)) response.setHeader(name, value)
 }
 
 function expressOf(dashboard: Dashboard): Express {
@@ -58,7 +63,7 @@ function expressOf(dashboard: Dashboard): Express {
   app.disable('etag')
   app.set('query parser', false)
   app.use((request, response, next) => {
-    start(dashboard, response)
+    start(dashboard, request, response)
     // No name that anything here could have, and PostgreSQL would refuse to look for it.
     next(request.path.includes('%00') ? new NotFound() : undefined)
   })
@@ -72,7 +77,7 @@ function expressOf(dashboard: Dashboard): Express {
   })
   app.get('/live/poll', async (request, response) => {
     // A page asks by itself: that does not keep a session from ending.
-    const identity = await sessions.identify(request, { touch: false })
+    const identity = await personOf(dashboard, request, { touch: false })
     if (!identity) throw new Unauthorized()
     await dashboard.poll(request, response, identity)
   })
@@ -88,11 +93,23 @@ function expressOf(dashboard: Dashboard): Express {
         try {
           await serveEndpoint(dashboard, endpoint, request, response, request.params as Record<string, string>)
         } catch (error) {
+          tellRefusal(dashboard, request, error)
           sendProblem(dashboard, request, response, error)
         }
       })
     }
   }
+  // Asked by browsers before a page of another site sends a key. Whose site it may be, the headers say that are there already.
+  app.options(/^\/api\//, (_request, response, next) => {
+    if (!response.hasHeader('Access-Control-Allow-Origin')) {
+      next()
+      return
+    }
+    response.setHeader('Access-Control-Allow-Methods', 'GET, POST, PUT, PATCH, DELETE')
+    response.setHeader('Access-Control-Allow-Headers', 'authorization, content-type')
+    response.setHeader('Access-Control-Max-Age', 600)
+    response.status(204).end()
+  })
   const methods = methodsByPath(routes)
   app.use(async (request, response) => {
     const allowed = [...methods].filter(([path]) => matches(path, request.path)).flatMap(([, list]) => list)
@@ -100,10 +117,12 @@ function expressOf(dashboard: Dashboard): Express {
       response.setHeader('Allow', allowed.join(', '))
       throw new AppError(405, 'Method not allowed', `${request.path} takes ${allowed.join(', ')}.`)
     }
-    if (request.path.startsWith('/api/')) await dashboard.limits.check(request, response, dashboard.security.addressOf(request), 'api')
+    if (request.path.startsWith('/api/'))
+      await dashboard.limits.check(request, response, { address: dashboard.security.addressOf(request) }, 'api')
     throw new NotFound()
   })
   app.use((error: unknown, request: Request, response: Response, next: (error?: unknown) => void) => {
+    tellRefusal(dashboard, request, error)
     if (response.headersSent) next(error)
     else void answerError(dashboard, error, request, response)
   })

@@ -2,19 +2,19 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { changesAfter, changesBetween, newestChange } from '../db/changes'
-import { contextOf, type Context, type OrgId, type Platform } from '../context'
+import { contextOf, systemActor, type Context, type OrgId, type Platform } from '../context'
 import { AppError, asError, Forbidden, Malformed, Unauthorized, Unavailable } from '../errors'
-import { may, type Role } from '../permissions'
+import { may, type Rights } from '../permissions'
 import type { Render, Topic } from './endpoint'
 import { frameOf, refuse, textFrame } from './frames'
 import type { Security } from './security'
 import type { Identity, Sessions } from './session'
 
-/** Who gets the same bytes: pages (or programs, which get JSON) of one organisation and role. */
+/** Who gets the same bytes: pages (or programs, which get JSON) of one organisation and the same rights. */
 interface Audience {
   readonly kind: 'page' | 'program'
   readonly org: OrgId
-  readonly role: Role
+  readonly rights: Rights
 }
 
 type Subjects = Map<string, Set<string>>
@@ -90,6 +90,9 @@ export interface Pace {
 
 const usualPace: Pace = { beatMs: 2000, checkMs: 4000, pingMs: 30_000 }
 
+/** A change of these may be about who listens. */
+const aboutPeople: ReadonlySet<string> = new Set(['users', 'roles', 'keys', 'sessions', 'organisations'])
+
 export function openHub(options: {
   platform: Platform
   security: Security
@@ -110,8 +113,8 @@ export function openHub(options: {
   let unreadable = false
   let retry: NodeJS.Timeout | undefined
 
-  const audienceContext = ({ org, role }: Audience): Context =>
-    contextOf(platform, { kind: 'system', id: 'audience', name: 'whoever is looking', role, address: null }, org)
+  const audienceContext = ({ org, rights }: Audience): Context =>
+    contextOf(platform, { ...systemActor, id: 'audience', name: 'whoever is looking', rights }, org)
 
   // ---- From the table to the channels
 
@@ -124,6 +127,11 @@ export function openHub(options: {
         for (const channel of channels.values())
           if (channel.org === org_id && channel.topics.includes(topic)) add(channel.pending, topic, subject)
       seq = last.seq
+      // Another process may have made the change, and this one remembers what was before.
+      if (rows.some(({ topic }) => aboutPeople.has(topic))) {
+        sessions.forget()
+        void lookAtListeners()
+      }
       for (const channel of channels.values()) schedule(channel)
     }
   }
@@ -252,16 +260,16 @@ export function openHub(options: {
 
   // ---- Subscribing
 
-  function channelFor(kind: Channel['kind'], { principal: { org_id: org, role } }: Identity, names: readonly string[]): Channel {
+  function channelFor(kind: Channel['kind'], { principal: { org_id: org, rights } }: Identity, names: readonly string[]): Channel {
     const sorted = [...new Set(names)].sort()
-    const key = `${kind} ${org} ${role} ${sorted.join()}`
+    const key = `${kind} ${org} ${rights.key} ${sorted.join()}`
     let channel = channels.get(key)
     if (!channel) {
       channel = {
         key,
         kind,
         org,
-        role,
+        rights,
         topics: sorted,
         listeners: new Set(),
         pending: new Map(),
@@ -277,12 +285,12 @@ export function openHub(options: {
     return channel
   }
 
-  function allowedTopics(names: readonly string[], role: Role, kind: Channel['kind']): readonly string[] {
+  function allowedTopics(names: readonly string[], rights: Rights, kind: Channel['kind']): readonly string[] {
     if (names.length === 0 || names.length > 30) throw new Malformed('topics: name the topics to follow')
     for (const name of names) {
       const topic = topics.get(name)
       if (!topic || (kind === 'program' && !topic.data)) throw new Malformed(`topics: there is no topic “${name.slice(0, 50)}”`)
-      if (!may({ role }, topic.permission)) throw new Forbidden(`Your role does not allow to follow “${name}”.`)
+      if (!may({ rights }, topic.permission)) throw new Forbidden(`Your role does not allow to follow “${name}”.`)
     }
     return names
   }
@@ -314,7 +322,7 @@ export function openHub(options: {
     // A page of another site must not listen with this browser's cookie, nor with the Basic credentials that it keeps.
     if ((identity.session !== null || request.headers.origin !== undefined) && !security.isOwnOrigin(request))
       throw new Forbidden('This socket was opened by another site.')
-    const names = allowedTopics((parameters.get('topics') ?? '').split(',').filter(Boolean), identity.principal.role, kind)
+    const names = allowedTopics((parameters.get('topics') ?? '').split(',').filter(Boolean), identity.principal.rights, kind)
     const since = sinceOf(parameters.get('since'))
     await reach(since)
     wss.handleUpgrade(request, wire, head, (socket) => {
@@ -387,6 +395,30 @@ export function openHub(options: {
     return content
   }
 
+  // ---- Who still may listen
+
+  async function lookAtListeners(): Promise<void> {
+    // A hundred sockets of one session are one question.
+    const asked = new Map<string, Promise<boolean>>()
+    const looks = [...everybody].map(async ({ request, identity, socket }) => {
+      const credentials = `${request.headers.cookie ?? ''}\n${request.headers.authorization ?? ''}`
+      let answer = asked.get(credentials)
+      if (!answer) asked.set(credentials, (answer = isStill(request, identity)))
+      // A page that is told so loads itself again, with what its person may see now.
+      if (!(await answer)) socket.close(4401, 'signed out')
+    })
+    await Promise.all(looks)
+  }
+
+  async function isStill(request: IncomingMessage, then: Identity): Promise<boolean> {
+    try {
+      return isSame(await sessions.identify(request, { touch: false }), then)
+    } catch (error) {
+      // A database that is away for a moment has signed nobody out.
+      return !(error instanceof Unauthorized)
+    }
+  }
+
   // ---- The pulse
 
   const timers = [
@@ -394,25 +426,7 @@ export function openHub(options: {
       const beat = textFrame(`~${platform.now()}`)
       for (const listener of everybody) if (listener.channel.kind === 'page' && !listener.held) write(listener, beat, slowBytes)
     }, pace.beatMs),
-    setInterval(() => {
-      // A hundred sockets of one session are one question.
-      const asked = new Map<string, Promise<Identity | undefined>>()
-      for (const listener of everybody) {
-        const { headers } = listener.request
-        const credentials = `${headers.cookie ?? ''}\n${headers.authorization ?? ''}`
-        let answer = asked.get(credentials)
-        if (!answer) asked.set(credentials, (answer = sessions.identify(listener.request, { touch: false })))
-        answer.then(
-          (identity) => {
-            if (!isSame(identity, listener.identity)) listener.socket.close(4401, 'signed out')
-          },
-          (error: unknown) => {
-            // A database that is away for a moment has signed nobody out.
-            if (error instanceof Unauthorized) listener.socket.close(4401, 'signed out')
-          },
-        )
-      }
-    }, pace.checkMs),
+    setInterval(() => void lookAtListeners(), pace.checkMs),
     setInterval(() => {
       for (const listener of everybody) {
         if (!listener.alive) listener.socket.terminate()
@@ -440,9 +454,9 @@ export function openHub(options: {
         void passOn(channel)
       }
     },
-    async poll({ principal: { org_id: org, role } }, names, since) {
-      const audience: Audience = { kind: 'page', org, role }
-      const allowed = allowedTopics(names, role, 'page')
+    async poll({ principal: { org_id: org, rights } }, names, since) {
+      const audience: Audience = { kind: 'page', org, rights }
+      const allowed = allowedTopics(names, rights, 'page')
       await reach(since)
       const at = seq
       const content = since === null ? '' : await missedBy(audience, allowed, since, at)
@@ -499,7 +513,9 @@ function bySubject(rows: readonly { topic: string; subject: string }[]): Subject
 }
 
 const isSame = (now: Identity | undefined, then: Identity): boolean =>
-  now?.principal.id === then.principal.id && now.principal.role === then.principal.role && now.principal.org_id === then.principal.org_id
+  now?.principal.id === then.principal.id &&
+  now.principal.rights === then.principal.rights &&
+  now.principal.org_id === then.principal.org_id
 
 /** Waits until a slow reader has read most of what was sent. */
 function roomIn(wire: Duplex): Promise<void> {

@@ -60,12 +60,18 @@ export function documentOf(features: readonly Routes[], version: string): Json &
         'Times are ISO 8601 in UTC. Lists answer `{"items": […], "next": cursor or null}` and take `limit` and `cursor`. Errors are problem documents (RFC 9457). Unknown fields are refused.',
     },
     servers: [{ url: '/' }],
-    security: [{ basic: [] }, { session: [] }],
+    security: [{ key: [] }, { basic: [] }, { session: [] }],
     tags: features.filter(({ endpoints }) => endpoints.length > 0).map(({ feature }) => ({ name: feature })),
     paths,
     components: {
       schemas: { Problem, ...named },
       securitySchemes: {
+        key: {
+          type: 'http',
+          scheme: 'bearer',
+          bearerFormat: 'jug_<user>_<timestamp>_<signature>',
+          description: 'An API key, as POST /api/keys gives it once',
+        },
         basic: { type: 'http', scheme: 'basic' },
         session: {
           type: 'apiKey',
@@ -79,11 +85,16 @@ export function documentOf(features: readonly Routes[], version: string): Json &
 }
 
 function operationOf(endpoint: EndpointRoute, named: Record<string, unknown>): Json {
-  const { method, path, tag, summary, description, permission, query, body, response, status = 200, errors = [] } = endpoint
+  const { method, path, tag, summary, description, permission, query, body, response, status = 200, alsoAs = [], errors = [] } = endpoint
   const isPublic = permission === 'public'
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name)
   const problems = [...new Set([400, ...(isPublic ? [] : [401, 403]), ...(body ? [413, 415, 422] : []), 429, 500, ...errors])].sort()
-  const who = permission === 'self' || isPublic ? '' : `\n\nNeeds \`${permission}\`: ${permissions[permission]} or more.`
+  const who =
+    isPublic || permission === 'anyone'
+      ? ''
+      : permission === 'self'
+        ? '\n\nFor people: an API key cannot do it.'
+        : `\n\nNeeds \`${permission}\`: ${permissions[permission].least} or more, or a role that has it.`
   const parameters = [
     ...names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
     ...(query ? parametersOf(query, named) : []),
@@ -98,7 +109,13 @@ function operationOf(endpoint: EndpointRoute, named: Record<string, unknown>): J
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(body ? { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input', named) } } } } : {}),
     responses: {
-      [status]: { description: titles[status] ?? 'Done', content: { 'application/json': { schema: schemaOf(response, 'output', named) } } },
+      [status]: {
+        description: titles[status] ?? 'Done',
+        content: {
+          ...Object.fromEntries(alsoAs.map((type) => [type, { schema: { type: 'string' } }])),
+          'application/json': { schema: schemaOf(response, 'output', named) },
+        },
+      },
       ...Object.fromEntries(
         problems.map((code) => [
           code,

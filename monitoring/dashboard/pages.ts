@@ -1,20 +1,27 @@
 import type { Request, Response } from 'express'
 import { z } from 'zod'
-import { asError, Invalid, TooMany } from '../errors'
-import { asAppError, keyOf, sendCompressed, sendProblem, sendText, shared, takesGzip } from './answer'
+import { asError, Forbidden, Invalid, TooMany } from '../errors'
+import { asAppError, challengeTo, keyOf, sendCompressed, sendProblem, sendText, shared, takesGzip } from './answer'
 import type { ActionRoute, Answer, Call, Flash, PageRoute } from './endpoint'
 import { compressOnce, gzipAround } from './gzip'
 import type { Dashboard } from './http'
 import type { Page } from './render'
-import { admit, contextFor, parse, queryOf, readForm, requestIdOf } from './request'
+import { admit, contextFor, originOf, parse, queryOf, readForm, requestIdOf } from './request'
 import { cookieValue, type Identity } from './session'
 
 const html = 'text/html; charset=utf-8'
 
 const flashCookie = 'operations-center-said'
 
+/** Pages and forms are for people: programs have the API. */
+export async function personOf({ sessions }: Dashboard, request: Request, options?: { touch: boolean }): Promise<Identity | undefined> {
+  const identity = await sessions.identify(request, options)
+  if (identity?.key) throw new Forbidden('An API key is for the API and its sockets: pages and forms are for people.')
+  return identity
+}
+
 export async function servePage(dashboard: Dashboard, page: PageRoute, request: Request, response: Response): Promise<void> {
-  const identity = await dashboard.sessions.identify(request)
+  const identity = await personOf(dashboard, request)
   if (!identity && page.permission !== 'public') {
     // A program that sent nothing gets a page to sign in on, as a person does.
     response.redirect(303, `/sign-in?next=${encodeURIComponent(request.originalUrl)}`)
@@ -24,6 +31,7 @@ export async function servePage(dashboard: Dashboard, page: PageRoute, request: 
   const call = {
     ctx: contextFor(dashboard, identity, request),
     params: request.params,
+    origin: originOf(dashboard, request),
     query: parse(page.query, queryOf(request.originalUrl), 400),
   }
   const seq = dashboard.seq()
@@ -39,8 +47,9 @@ export async function servePage(dashboard: Dashboard, page: PageRoute, request: 
 }
 
 export async function serveAction(dashboard: Dashboard, action: ActionRoute, request: Request, response: Response): Promise<void> {
-  const { sessions, security } = dashboard
-  const identity = await sessions.identify(request)
+  const { sessions, security, limits } = dashboard
+  if (action.limit) await limits.check(request, response, { address: security.addressOf(request) }, action.limit)
+  const identity = await personOf(dashboard, request)
   security.checkOrigin(request, sessions.carriesCredentials(request))
   if (!identity && action.permission !== 'public') {
     response.redirect(303, '/sign-in')
@@ -51,15 +60,18 @@ export async function serveAction(dashboard: Dashboard, action: ActionRoute, req
     ctx: contextFor(dashboard, identity, request),
     params: request.params as Record<string, string>,
     identity: identity ?? null,
+    origin: originOf(dashboard, request),
   }
-  const typed = await readForm(request)
+  const form = await readForm(request)
   const query = parse(action.query, queryOf(request.originalUrl), 400)
   try {
-    const body = parse(action.body, typed, 422)
+    const body = parse(action.body, form, 422)
     await sendAnswer(dashboard, await action.answer({ ...call, query, body }), request, response, identity)
   } catch (error) {
     if (!(error instanceof Invalid) || !action.again) throw error
-    const answer = await action.again({ ...call, query, body: undefined, typed, error })
+    const chosen = Object.fromEntries(Object.entries(form).map(([name, given]) => [name, [given].flat()]))
+    const typed = Object.fromEntries(Object.entries(chosen).map(([name, all]) => [name, all.at(-1) ?? '']))
+    const answer = await action.again({ ...call, query, body: undefined, typed, chosen, error })
     await sendAnswer(dashboard, answer.kind === 'view' ? { status: 422, ...answer } : answer, request, response, identity)
   }
 }
@@ -93,7 +105,7 @@ async function sendAnswer(
       response.redirect(303, answer.to)
       return
     case 'sign-in':
-      await beginSession(dashboard, request, answer.userId)
+      await dashboard.sessions.begin(request, answer.userId)
       response.redirect(303, answer.to)
       return
     case 'sign-out':
@@ -113,25 +125,6 @@ async function sendAnswer(
       response.setHeader('Clear-Site-Data', '"cache"')
       response.redirect(303, answer.to)
   }
-}
-
-/** Under a new id: one that was known before somebody signed in is worth nothing afterwards. */
-async function beginSession({ security }: Dashboard, request: Request, userId: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    request.session.regenerate((error: unknown) => {
-      if (error) {
-        reject(asError(error))
-        return
-      }
-      request.session.userId = userId
-      request.session.address = security.addressOf(request)
-      request.session.device = request.headers['user-agent'] ?? ''
-      request.session.save((error: unknown) => {
-        if (error) reject(asError(error))
-        else resolve()
-      })
-    })
-  })
 }
 
 // ---- What was done, said once on the next page
@@ -170,13 +163,12 @@ export async function answerError(dashboard: Dashboard, thrown: unknown, request
     return
   }
   const error = asAppError(dashboard, request, thrown)
-  if (error.status === 401 && request.headers.authorization)
-    response.setHeader('WWW-Authenticate', 'Basic realm="Operations Center", charset="UTF-8"')
+  if (error.status === 401 && request.headers.authorization) response.setHeader('WWW-Authenticate', challengeTo(request))
   if (error instanceof TooMany) response.setHeader('Retry-After', error.retryAfterSeconds)
   if (!request.complete) response.setHeader('Connection', 'close')
   let identity: Identity | undefined
   try {
-    identity = await dashboard.sessions.identify(request)
+    identity = await personOf(dashboard, request)
   } catch {
     identity = undefined
   }

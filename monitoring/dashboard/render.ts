@@ -1,7 +1,7 @@
-import type { Views, Health, NavItem } from '../../views/views'
+import type { Views, Health, NavItem, Shell } from '../../views/views'
 import type { Platform } from '../context'
 import { initials } from '../markup'
-import { may, type Action, type Role } from '../permissions'
+import { may, type Action, type Rights } from '../permissions'
 import { openTemplates, type Templates } from '../templates'
 import { readAssets } from './assets'
 import type { Answer, Flash } from './endpoint'
@@ -37,6 +37,9 @@ export interface Renderer {
 /** Where the body goes; no text of ours or of anybody else contains it. */
 const place = '\u0001body\u0001'
 
+/** For whoever comes from outside, also when somebody is signed in in the same browser. */
+const isEntrance = (name: keyof Views): boolean => /^(session|invites|resets)\//.test(name)
+
 const whole = (html: string) => ({ before: html, body: '', after: '' })
 
 /** Topics that every page follows: the state at the foot of the sidebar. */
@@ -48,7 +51,12 @@ const sharedMs = 250
 export function openRenderer(
   platform: Platform,
   nav: readonly NavEntry[],
-  product: { health(org: string): Promise<Health>; organisations(): Promise<number> },
+  product: {
+    health(org: string): Promise<Health>
+    organisationsOf(userId: string): Promise<readonly { id: string; name: string }[]>
+    organisations(): Promise<number>
+    mayFollow(rights: Rights, topic: string): boolean
+  },
 ): Renderer {
   const assets = readAssets()
   const templates = openTemplates(assets, platform.config.timezone)
@@ -67,16 +75,22 @@ export function openRenderer(
     return known
   }
 
+  async function organisationFor({ id, org_id, org_name }: Principal): Promise<Shell['organisation']> {
+    const others = (await product.organisationsOf(id)).filter((one) => one.id !== org_id)
+    return { current: org_name, others }
+  }
+
   return {
     assets,
     templates,
     body: ({ name, props }) => templates.render(name, props as Views[typeof name]),
     async page({ name, title, body, live, seq }, principal, path, flash) {
       if (name.startsWith('docs/')) return whole(body)
-      if (!principal || name.startsWith('session/')) return whole(templates.render('shared/plain', { title, body, assets, theme: 'auto' }))
+      if (!principal || isEntrance(name)) return whole(templates.render('shared/plain', { title, body, assets, theme: 'auto' }))
       const timezone = principal.timezone ?? homeZone
       const now = platform.now()
       const [health, organisations] = await around(principal.org_id)
+      const topics = [...new Set([...everywhere, ...(live ?? [])])].filter((topic) => product.mayFollow(principal.rights, topic))
       const frame = templates.render('shared/shell', {
         title,
         body: place,
@@ -86,14 +100,14 @@ export function openRenderer(
         theme: principal.theme,
         path,
         user: { id: principal.id, name: principal.username, initials: initials(principal.username), role: principal.role },
-        organisation: organisations > 1 ? principal.org_name : null,
-        nav: navFor(nav, principal.role, path),
+        organisation: organisations > 1 ? await organisationFor(principal) : null,
+        nav: navFor(nav, principal.rights, path),
         health,
         timezone,
         zone: zoneName(timezone, now),
         now,
         instance,
-        live: { topics: [...new Set([...everywhere, ...(live ?? [])])], since: seq },
+        live: topics.length > 0 ? { topics, since: seq } : null,
         flash,
       })
       const at = frame.indexOf(place)
@@ -102,13 +116,19 @@ export function openRenderer(
   }
 }
 
-const navFor = (entries: readonly NavEntry[], role: Role, path: string): { label: string; items: NavItem[] }[] =>
+const navFor = (entries: readonly NavEntry[], rights: Rights, path: string): { label: string; items: NavItem[] }[] =>
   (['Watch', 'Act', 'Manage'] as const)
     .map((label) => ({
       label,
       items: entries
-        .filter(({ group, permission }) => group === label && (permission === null || may({ role }, permission)))
-        .map(({ label, href, icon, tab }) => ({ label, href, icon, tab, current: href === path })),
+        .filter(({ group, permission }) => group === label && (permission === null || may({ rights }, permission)))
+        .map(({ label, href, icon, tab }) => ({
+          label,
+          href,
+          icon,
+          tab,
+          current: href === path || (href !== '/' && path.startsWith(`${href}/`)),
+        })),
     }))
     .filter(({ items }) => items.length > 0)
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import rawBody from 'raw-body'
 import { z } from 'zod'
-import { contextOf, home, type Context } from '../context'
+import { contextOf, home, visitor, type Context } from '../context'
 import { asError, Forbidden, Invalid, Malformed, TooLarge, Unauthorized, UnsupportedType, type FieldError } from '../errors'
 import { may, type Action } from '../permissions'
 import type { Access } from './endpoint'
@@ -21,37 +21,50 @@ export const requestIdOf = (request: IncomingMessage): string => {
 
 export function contextFor({ platform, security }: Dashboard, identity: Identity | undefined, request: IncomingMessage): Context {
   const address = security.addressOf(request)
-  return identity
-    ? contextOf(
-        platform,
-        { kind: 'user', id: identity.principal.id, name: identity.principal.username, role: identity.principal.role, address },
-        identity.principal.org_id,
-      )
-    : contextOf(platform, { kind: 'system', id: 'nobody', name: 'nobody', role: 'viewer', address }, home)
+  if (!identity) return contextOf(platform, visitor(address), home)
+  const { id, username, rights, org_id } = identity.principal
+  return contextOf(platform, { kind: 'user', id, name: username, rights, key: identity.key, address }, org_id)
+}
+
+/** Under which address whoever sends this sees the console. */
+export function originOf({ platform }: Dashboard, request: IncomingMessage): string {
+  const { publicUrl, port } = platform.config
+  const host = request.headers.host ?? ''
+  return publicUrl?.origin ?? `http://${/^[\w.:[\]-]+$/.test(host) ? host : `127.0.0.1:${port}`}`
 }
 
 /** Who may go on; throws for everybody else. */
 export function admit(access: Access, identity: Identity | undefined): void {
   if (access === 'public') return
   if (!identity) throw new Unauthorized()
-  if (access !== 'self' && !may(identity.principal, access)) throw new Forbidden(refusal(access))
+  if (access === 'anyone') return
+  if (access === 'self') {
+    if (identity.key) throw new Forbidden('This is for people: an API key cannot do it.')
+  } else if (!may(identity.principal, access)) throw new Forbidden(refusal(access, identity))
 }
 
-const refusal = (action: Action): string => `Your role does not allow “${action}”. An admin can change your role.`
+const refusal = (action: Action, { key }: Identity): string =>
+  key
+    ? `The key “${key.name}” does not allow “${action}”: neither its role, its scopes nor its owner may be without it.`
+    : `Your role does not allow “${action}”. An admin can change your role.`
 
 export const noParameters = z.strictObject({})
 
+type Given = Record<string, string | string[]>
+
 /** Parameters by name; one that is given twice is a list, which no schema takes by accident. */
-export function queryOf(url: string): Record<string, unknown> {
-  const mark = url.indexOf('?')
-  if (mark < 0) return {}
-  const query: Record<string, unknown> = Object.create(null) as Record<string, unknown>
-  const parameters = new URLSearchParams(url.slice(mark + 1))
+function byName(parameters: URLSearchParams): Given {
+  const given = Object.create(null) as Given
   for (const name of new Set(parameters.keys())) {
-    const values = parameters.getAll(name)
-    query[name] = values.length > 1 ? values : values[0]
+    const [first = '', ...others] = parameters.getAll(name)
+    given[name] = others.length > 0 ? [first, ...others] : first
   }
-  return { ...query }
+  return { ...given }
+}
+
+export function queryOf(url: string): Given {
+  const mark = url.indexOf('?')
+  return mark < 0 ? {} : byName(new URLSearchParams(url.slice(mark + 1)))
 }
 
 export function parse(schema: z.ZodType | undefined, value: unknown, status: 400 | 422): unknown {
@@ -97,8 +110,8 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-export async function readForm(request: IncomingMessage): Promise<Record<string, string>> {
+export async function readForm(request: IncomingMessage): Promise<Given> {
   if (!/^application\/x-www-form-urlencoded\s*(;|$)/i.test(request.headers['content-type'] ?? 'application/x-www-form-urlencoded'))
     throw new UnsupportedType('Send a form.')
-  return Object.fromEntries(new URLSearchParams(await readBody(request)))
+  return byName(new URLSearchParams(await readBody(request)))
 }

@@ -3,7 +3,7 @@ import { Socket } from 'node:net'
 import helmet from 'helmet'
 import proxyAddr from 'proxy-addr'
 import type { Config } from '../config'
-import { Forbidden } from '../errors'
+import { OtherSite } from '../errors'
 
 export interface Security {
   /** Every answer carries these. */
@@ -14,13 +14,15 @@ export interface Security {
   addressOf(request: IncomingMessage): string
   /** Refuses what another site makes a browser send. `credentials`: the request carries what a browser adds by itself. */
   checkOrigin(request: IncomingMessage, credentials: boolean): void
+  /** What lets a page of a site that the configuration names read answers of the API. Never with what a browser adds by itself. */
+  sharedWith(request: IncomingMessage): readonly (readonly [string, string])[]
   /** For WebSocket upgrades, which no CORS rule covers. */
   isOwnOrigin(request: IncomingMessage): boolean
 }
 
 export function securityOf(config: Config): Security {
   const https = config.publicUrl?.protocol === 'https:'
-  const { trustProxy, publicUrl } = config
+  const { trustProxy, publicUrl, corsOrigins } = config
   const trust: Parameters<typeof proxyAddr>[1] =
     trustProxy === null
       ? () => false
@@ -43,13 +45,23 @@ export function securityOf(config: Config): Security {
     cookieName: https ? '__Host-operations-center' : 'operations-center',
     addressOf: (request) => plainAddress(proxyAddr(request, trust)),
     isOwnOrigin,
+    sharedWith({ url, headers: { origin } }) {
+      if (corsOrigins.length === 0 || !url?.startsWith('/api/')) return []
+      const varies = ['Vary', 'Origin'] as const
+      if (origin === undefined || !corsOrigins.includes(origin)) return [varies]
+      return [
+        varies,
+        ['Access-Control-Allow-Origin', origin],
+        ['Access-Control-Expose-Headers', 'RateLimit, RateLimit-Policy, Retry-After'],
+      ]
+    },
     checkOrigin(request, credentials) {
       const site = request.headers['sec-fetch-site']
       const { origin } = request.headers
       // Browsers leave Sec-Fetch-Site out on plain http to an address, so the Origin decides there.
       const own =
         site !== undefined ? site === 'same-origin' || site === 'none' : origin !== undefined ? isOwnOrigin(request) : !credentials
-      if (!own) throw new Forbidden('This request came from another site, so it was not carried out.')
+      if (!own) throw new OtherSite()
     },
   }
 }

@@ -1,19 +1,24 @@
 import type { IncomingMessage } from 'node:http'
 import { unsign } from 'cookie-signature'
-import type { RequestHandler } from 'express'
+import type { Request, RequestHandler } from 'express'
 import session from 'express-session'
 import type { OrgId } from '../context'
 import { asError, Unauthorized } from '../errors'
-import type { Role } from '../permissions'
+import type { Rights } from '../permissions'
 import type { Security } from './security'
 
 /** Who sends a request. */
 export interface Principal {
   readonly id: string
   readonly username: string
+  readonly handle: string
   readonly org_id: OrgId
   readonly org_name: string
-  readonly role: Role
+  /** What it is called, for people to read. */
+  readonly role: string
+  readonly rights: Rights
+  /** Administers the installation itself, apart from any organisation. */
+  readonly instance_admin: boolean
   readonly theme: 'auto' | 'light' | 'dark'
   readonly timezone: string | null
   readonly created_at: number
@@ -21,8 +26,17 @@ export interface Principal {
 
 export interface Identity {
   readonly principal: Principal
-  /** Which session; null with Basic. */
+  /** Which session; null with Basic and with a key. */
   readonly session: string | null
+  /** The API key of a program that acts in the person's name; the rights are those of the key then. */
+  readonly key: KeyUsed | null
+}
+
+export interface KeyUsed {
+  readonly id: string
+  readonly name: string
+  /** Requests to the API in 60 s; null: as many as everybody. */
+  readonly limit: number | null
 }
 
 /** What the front door asks the product about accounts. */
@@ -30,9 +44,14 @@ export interface Accounts {
   /** `touch`: whether this counts as the person being there. */
   resume(sid: string, touch: boolean): Promise<{ session: string; member: Principal } | undefined>
   authenticateBasic(address: string, username: string, password: string): Promise<Principal>
+  authenticateKey(address: string, key: string): Promise<{ readonly key: KeyUsed; readonly member: Principal }>
   read(sid: string): Promise<string | undefined>
   write(sid: string, session: { userId: string | null; data: string; address: string | null; device: string | null }): Promise<void>
   end(sid: string): Promise<void>
+  /** A session of this person has begun. */
+  noteSignIn(address: string, userId: string, userAgent: string | null): Promise<void>
+  /** Something about people, roles, keys or sessions was changed: what is remembered of them is read again. */
+  forget(): void
 }
 
 declare module 'express-session' {
@@ -46,10 +65,13 @@ declare module 'express-session' {
 const cookieMaxAge = 30 * 24 * 3_600_000
 
 export interface Sessions {
-  /** Who this is, by cookie or by Basic; undefined when the request does not say. Wrong credentials throw. */
+  /** Who this is, by key, by cookie or by Basic; undefined when the request does not say. Wrong credentials throw. */
   identify(request: IncomingMessage, options?: { touch?: boolean }): Promise<Identity | undefined>
   /** Whether the browser adds credentials by itself to a request like this. */
   carriesCredentials(request: IncomingMessage): boolean
+  forget(): void
+  /** Begins a session of this person, under a new id: one that was known before somebody signed in is worth nothing afterwards. */
+  begin(request: Request, userId: string): Promise<void>
   /** express-session, for the few routes that begin and end sessions; every other request only looks its session up. */
   readonly middleware: RequestHandler
 }
@@ -83,29 +105,71 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
     return sid
   }
 
+  async function once(request: IncomingMessage, authenticate: () => Promise<Identity>): Promise<Identity> {
+    if (refused.has(request)) throw asError(refused.get(request))
+    try {
+      return await authenticate()
+    } catch (error) {
+      // Only that they are wrong: a database that was away for a moment may be asked again.
+      if (error instanceof Unauthorized) refused.set(request, error)
+      throw error
+    }
+  }
+
   return {
     async identify(request, { touch = true } = {}) {
+      const { authorization } = request.headers
+      const key = bearerOf(authorization)
+      // Whoever sends a key means it: a cookie beside it counts for nothing.
+      if (key !== undefined)
+        return await once(request, async () => {
+          const used = await accounts.authenticateKey(security.addressOf(request), key)
+          return { principal: used.member, session: null, key: used.key }
+        })
       const sid = sidOf(request)
       const resumed = sid === undefined ? undefined : await accounts.resume(sid, touch)
-      if (resumed) return { principal: resumed.member, session: resumed.session }
-      const basic = basicOf(request.headers.authorization)
+      if (resumed) return { principal: resumed.member, session: resumed.session, key: null }
+      const basic = basicOf(authorization)
       if (!basic) return undefined
-      if (refused.has(request)) throw asError(refused.get(request))
-      try {
-        return { principal: await accounts.authenticateBasic(security.addressOf(request), basic.username, basic.password), session: null }
-      } catch (error) {
-        // Only that they are wrong: a database that was away for a moment may be asked again.
-        if (error instanceof Unauthorized) refused.set(request, error)
-        throw error
-      }
+      return await once(request, async () => ({
+        principal: await accounts.authenticateBasic(security.addressOf(request), basic.username, basic.password),
+        session: null,
+        key: null,
+      }))
     },
-    carriesCredentials: (request) => cookieValue(request.headers.cookie, cookieName) !== undefined,
+    carriesCredentials: (request) =>
+      bearerOf(request.headers.authorization) === undefined && cookieValue(request.headers.cookie, cookieName) !== undefined,
+    forget: () => {
+      accounts.forget()
+    },
+    async begin(request, userId) {
+      const address = security.addressOf(request)
+      const device = request.headers['user-agent'] ?? null
+      await new Promise<void>((resolve, reject) => {
+        request.session.regenerate((error: unknown) => {
+          if (error) {
+            reject(asError(error))
+            return
+          }
+          Object.assign(request.session, { userId, address, device: device ?? '' })
+          request.session.save((error: unknown) => {
+            if (error) reject(asError(error))
+            else resolve()
+          })
+        })
+      })
+      await accounts.noteSignIn(address, userId, device)
+    },
     middleware: (request, response, next) => {
       // express-session keeps a Secure cookie back unless it sees TLS, which ends at the proxy: the public address decides.
       if (security.secureCookies) request.headers['x-forwarded-proto'] = 'https'
       expressSession(request, response, next)
     },
   }
+}
+
+function bearerOf(header: string | undefined): string | undefined {
+  return header !== undefined && /^bearer /i.test(header) ? header.slice(7).trim() : undefined
 }
 
 function basicOf(header: string | undefined): { username: string; password: string } | undefined {

@@ -1,5 +1,9 @@
 import { z } from 'zod'
 
+/** A form's field that may be given any number of times. */
+export const several = (one: z.ZodType<string>) =>
+  z.preprocess((given) => (given === undefined ? [] : typeof given === 'string' ? [given] : given), z.array(one))
+
 /** A moment in an answer. */
 export const iso = z.iso.datetime()
 
@@ -19,6 +23,27 @@ export const text = (most: number) =>
     .string()
     .max(most)
     .refine((value) => !value.includes('\0') && value.isWellFormed(), 'This contains characters that cannot be stored.')
+
+/** What somebody can be called. */
+export const username = z
+  .string()
+  .trim()
+  .min(1, 'Choose a name.')
+  .max(64, 'Use 64 characters at the most.')
+  .regex(/^\P{Cc}*$/u, 'Leave out the control characters.')
+  .refine((name) => name.isWellFormed(), 'This contains characters that cannot be stored.')
+
+export const Theme = z.enum(['auto', 'light', 'dark'], 'Choose one of the three.')
+
+/** The platform's list names each zone once, in an older spelling for some, and leaves UTC out: all that work are accepted. */
+export const timezone = z.string().refine((zone) => {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone })
+    return true
+  } catch {
+    return false
+  }
+}, 'There is no such zone.')
 
 export const limit = z
   .string()

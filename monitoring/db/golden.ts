@@ -32,5 +32,9 @@ const postgresSchema = sql<{ line: string }>`
     select conrelid::regclass::text, 1, 'alter table ' || conrelid::regclass || ' add ' || pg_get_constraintdef(oid)
     from pg_constraint where connamespace = current_schema()::regnamespace and contype <> 'n'
     union all
+    select tgrelid::regclass::text, 3, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+    union all
+    select 'functions', 0, pg_get_functiondef(oid) from pg_proc where pronamespace = current_schema()::regnamespace and prokind = 'f'
+    union all
     select tablename, 2, replace(indexdef, schemaname || '.', '') from pg_indexes where schemaname = current_schema()
   ) as lines order by name collate "C", rank, line collate "C"`

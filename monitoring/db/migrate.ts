@@ -4,6 +4,7 @@ import { sql, type Kysely, type Transaction } from 'kysely'
 import { asError } from '../errors'
 import type { ColumnTypes, Dialect } from './dialect'
 import * as spine from './migrations/0001_spine'
+import * as people from './migrations/0002_people'
 import type { Store } from './open'
 import type { Schema } from './schema'
 
@@ -14,7 +15,10 @@ export interface Migration {
 }
 
 /** Order is important: new ones go at the end. */
-export const migrations: readonly Migration[] = [{ name: '0001_spine', ...spine }]
+export const migrations: readonly Migration[] = [
+  { name: '0001_spine', ...spine },
+  { name: '0002_people', ...people },
+]
 
 const migrationLock = 0x0c01
 

@@ -8,6 +8,7 @@ import { showToast } from './toast'
 import AgeController from './age'
 import ChartController from './chart'
 import ClockController from './clock'
+import CopyController from './copy'
 import DetailsMenuController from './details-menu'
 import DialogController from './dialog'
 import LiveController from './live'
@@ -30,6 +31,7 @@ const application = Application.start()
 application.register('age', AgeController)
 application.register('chart', ChartController)
 application.register('clock', ClockController)
+application.register('copy', CopyController)
 application.register('details-menu', DetailsMenuController)
 application.register('dialog', DialogController)
 application.register('live', LiveController)

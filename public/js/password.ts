@@ -6,16 +6,19 @@ export default class PasswordController extends Controller<HTMLElement> {
   declare readonly inputTarget: HTMLInputElement
   declare readonly buttonTarget: HTMLElement
   declare readonly hasButtonTarget: boolean
+  // Kept from the start: when the whole page goes, the target is gone before the controller is.
+  private form: HTMLFormElement | null = null
   // A browser keeps what was typed in plain view, and offers to save it, only as a password.
   private readonly hide = (): void => this.show(false)
 
   override connect(): void {
-    this.inputTarget.form?.addEventListener('submit', this.hide, true)
+    this.form = this.inputTarget.form
+    this.form?.addEventListener('submit', this.hide, true)
     document.addEventListener('turbo:before-cache', this.hide)
   }
 
   override disconnect(): void {
-    this.inputTarget.form?.removeEventListener('submit', this.hide, true)
+    this.form?.removeEventListener('submit', this.hide, true)
     document.removeEventListener('turbo:before-cache', this.hide)
   }
 

@@ -1,3 +1,5 @@
+import { offsetAt } from '../../monitoring/zones'
+
 interface Day {
   readonly start: number
   /** The answer holds from here … */
@@ -10,28 +12,6 @@ const hour = 3_600_000
 /** Clocks of all zones differ by whole quarters of an hour, and change at one. */
 const quarter = 900_000
 const found = new Map<string, Day>()
-const formats = new Map<string, Intl.DateTimeFormat>()
-
-/** How far the zone's clock is ahead of UTC at this moment. */
-function offsetAt(at: number, zone: string): number {
-  let format = formats.get(zone)
-  if (!format) {
-    format = new Intl.DateTimeFormat('en-US', {
-      timeZone: zone,
-      hourCycle: 'h23',
-      year: 'numeric',
-      month: 'numeric',
-      day: 'numeric',
-      hour: 'numeric',
-      minute: 'numeric',
-      second: 'numeric',
-    })
-    formats.set(zone, format)
-  }
-  const parts = Object.fromEntries(format.formatToParts(at).map(({ type, value }) => [type, Number(value)]))
-  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = parts
-  return Date.UTC(year, month - 1, day, hour, minute, second) - (at - (((at % 1000) + 1000) % 1000))
-}
 
 /** The moment at which the day of `at` began in a zone; days of 23 and 25 hours included. */
 export function dayStartOf(at: number, zone: string): number {

@@ -11,6 +11,10 @@ export interface SessionTable {
   created_at: number
   seen_at: number
   expires_at: number
+  /** Where the person works now; null: in the organisation they joined first. */
+  org_id: string | null
+  /** When the password was typed last. */
+  confirmed_at: number | null
 }
 
 declare module '../../monitoring/db/schema' {
@@ -40,8 +44,33 @@ export async function touchSession(ctx: Context, id: string, seenAt: number, exp
     .execute()
 }
 
+export async function touchUser(ctx: Context, id: string, seenAt: number): Promise<void> {
+  await ctx.db.updateTable('users').set({ seen_at: seenAt }).where('id', '=', id).execute()
+}
+
 export async function deleteSession(ctx: Context, id: string): Promise<void> {
   await ctx.db.deleteFrom('sessions').where('id', '=', id).execute()
+}
+
+/** The one seen last first. */
+export const listSessions = (ctx: Context, userId: string) =>
+  ctx.db
+    .selectFrom('sessions')
+    .select(['id', 'address', 'device', 'created_at', 'seen_at', 'expires_at'])
+    .where('user_id', '=', userId)
+    .where('expires_at', '>', ctx.now())
+    .orderBy('seen_at', 'desc')
+    .orderBy('id')
+    .limit(200)
+    .execute()
+
+export async function deleteSessionOf(ctx: Context, userId: string, id: string): Promise<boolean> {
+  const { numDeletedRows } = await ctx.db.deleteFrom('sessions').where('id', '=', id).where('user_id', '=', userId).executeTakeFirst()
+  return numDeletedRows === 1n
+}
+
+export async function updateSession(ctx: Context, id: string, set: Pick<SessionTable, 'org_id'>): Promise<void> {
+  await ctx.db.updateTable('sessions').set(set).where('id', '=', id).execute()
 }
 
 export async function deleteOtherSessions(ctx: Context, userId: string, keep: string | null): Promise<number> {

@@ -1,157 +1,194 @@
-import type { Context, OrgId } from '../../monitoring/context'
-import { home } from '../../monitoring/context'
-import type { Role } from '../../monitoring/permissions'
+import { sql } from 'kysely'
+import type { Context } from '../../monitoring/context'
+import { instanceActions, rightsTo, type Rights } from '../../monitoring/permissions'
+import { rightsOfRole } from '../accounts'
 
-export type Theme = 'auto' | 'light' | 'dark'
+export interface PersonFilter {
+  /** Part of the name, with the signs that `like` knows escaped. */
+  q?: string | undefined
+  role?: string | undefined
+  state?: 'active' | 'disabled' | undefined
+  sort?: 'name' | 'role' | 'seen' | 'created' | undefined
+  order?: 'asc' | 'desc' | undefined
+}
 
-export interface UserTable {
+/** A member of the organisation, as an admin sees them. */
+export interface PersonRow {
   id: string
   username: string
-  username_key: string
-  password_hash: string
-  theme: Theme
+  handle: string
   timezone: string | null
+  role_id: string
+  role: string
+  rights: Rights
+  instance_admin: boolean
   created_at: number
   password_changed_at: number
   disabled_at: number | null
-  instance_admin_at: number | null
+  seen_at: number | null
+  sessions: number
+  keys: number
+  /** In how many other organisations. */
+  elsewhere: number
 }
 
-export interface OrganisationTable {
-  id: string
-  name: string
-  created_at: number
-}
+const people = (ctx: Context) =>
+  ctx.db
+    .selectFrom('memberships')
+    .innerJoin('users', 'users.id', 'memberships.user_id')
+    .leftJoin('roles', (join) => join.onRef('roles.id', '=', 'memberships.role').onRef('roles.org_id', '=', 'memberships.org_id'))
+    .where('memberships.org_id', '=', ctx.org)
+    .select((row) => [
+      'users.id',
+      'username',
+      'handle',
+      'timezone',
+      'memberships.role as role_id',
+      'roles.name as role_name',
+      'roles.actions as role_actions',
+      'instance_admin_at',
+      'users.created_at',
+      'password_changed_at',
+      'disabled_at',
+      'seen_at',
+      row
+        .selectFrom('sessions')
+        .whereRef('sessions.user_id', '=', 'users.id')
+        .where('sessions.expires_at', '>', ctx.now())
+        .select((inner) => inner.fn.countAll<number>().as('count'))
+        .as('sessions'),
+      row
+        .selectFrom('keys')
+        .whereRef('keys.user_id', '=', 'users.id')
+        .where('keys.org_id', '=', ctx.org)
+        .where('keys.revoked_at', 'is', null)
+        .where((where) => where.or([where('keys.expires_at', 'is', null), where('keys.expires_at', '>', ctx.now())]))
+        .select((inner) => inner.fn.countAll<number>().as('count'))
+        .as('keys'),
+      row
+        .selectFrom('memberships as others')
+        .whereRef('others.user_id', '=', 'users.id')
+        .where('others.org_id', '!=', ctx.org)
+        .select((inner) => inner.fn.countAll<number>().as('count'))
+        .as('elsewhere'),
+    ])
 
-export interface MembershipTable {
-  org_id: string
-  user_id: string
-  role: Role
-  created_at: number
-}
+type Row = Awaited<ReturnType<ReturnType<typeof people>['executeTakeFirstOrThrow']>>
 
-export interface FactTable {
-  name: string
-  value: string
-  at: number
-}
-
-declare module '../../monitoring/db/schema' {
-  interface Schema {
-    users: UserTable
-    organisations: OrganisationTable
-    memberships: MembershipTable
-    facts: FactTable
+function asPerson({ role_name, role_actions, instance_admin_at, sessions, keys, elsewhere, ...row }: Row): PersonRow {
+  const rights = rightsOfRole(row.role_id, role_actions)
+  const instance_admin = instance_admin_at !== null
+  return {
+    ...row,
+    role: role_name ?? row.role_id,
+    rights: instance_admin ? rightsTo([...rights.actions, ...instanceActions]) : rights,
+    instance_admin,
+    sessions: sessions ?? 0,
+    keys: keys ?? 0,
+    elsewhere: elsewhere ?? 0,
   }
 }
 
-/** A user together with the organisation they work in. */
-export interface Member {
-  id: string
-  username: string
-  password_hash: string
-  theme: Theme
-  timezone: string | null
-  created_at: number
-  org_id: OrgId
-  org_name: string
-  role: Role
-}
-
-/** Names are compared without regard to case, width or composition. */
-export const keyOf = (username: string): string => username.normalize('NFKC').trim().toLowerCase()
-
-const members = (ctx: Context) =>
-  ctx.db
-    .selectFrom('users')
-    .innerJoin('memberships', 'memberships.user_id', 'users.id')
-    .innerJoin('organisations', 'organisations.id', 'memberships.org_id')
-    .select([
-      'users.id',
-      'username',
-      'password_hash',
-      'theme',
-      'timezone',
-      'users.created_at',
-      'org_id',
-      'organisations.name as org_name',
-      'role',
-    ])
-    .where('disabled_at', 'is', null)
-    .orderBy('memberships.created_at')
-
-/** Across organisations: who signs in has none yet. */
-export async function findMemberByName(ctx: Context, username: string): Promise<Member | undefined> {
-  const key = keyOf(username)
-  // PostgreSQL takes no NUL in a text, and no name has one.
-  return key.includes('\0') ? undefined : await members(ctx).where('username_key', '=', key).limit(1).executeTakeFirst()
-}
-
-/** Across organisations: a session names only its user. */
-export const findMember = (ctx: Context, id: string): Promise<Member | undefined> =>
-  members(ctx).where('users.id', '=', id).limit(1).executeTakeFirst()
-
-export async function isClaimed(ctx: Context): Promise<boolean> {
-  return (await ctx.db.selectFrom('facts').select('at').where('name', '=', 'claimed').executeTakeFirst()) !== undefined
-}
-
-/** True for exactly one caller: the row can only be inserted once. */
-export async function markClaimed(ctx: Context, by: string): Promise<boolean> {
-  const { numInsertedOrUpdatedRows } = await ctx.db
-    .insertInto('facts')
-    .values({ name: 'claimed', value: by, at: ctx.now() })
-    .onConflict((conflict) => conflict.doNothing())
-    .executeTakeFirst()
-  return numInsertedOrUpdatedRows === 1n
-}
-
-export async function insertFirstAdmin(ctx: Context, username: string, passwordHash: string): Promise<string> {
-  const at = ctx.now()
-  const id = ctx.newId()
-  await ctx.db
-    .insertInto('organisations')
-    .values({ id: home, name: 'Home', created_at: at })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-  await ctx.db
-    .insertInto('users')
-    .values({
-      id,
-      username: username.trim(),
-      username_key: keyOf(username),
-      password_hash: passwordHash,
-      theme: 'auto',
-      timezone: null,
-      created_at: at,
-      password_changed_at: at,
-      disabled_at: null,
-      instance_admin_at: at,
-    })
-    .execute()
-  await ctx.db.insertInto('memberships').values({ org_id: home, user_id: id, role: 'admin', created_at: at }).execute()
-  return id
-}
-
-export async function ensureHome(ctx: Context): Promise<void> {
-  await ctx.db
-    .insertInto('organisations')
-    .values({ id: home, name: 'Home', created_at: ctx.now() })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-}
-
-export async function updateUser(
+export async function listPeople(
   ctx: Context,
-  id: string,
-  set: Partial<Pick<UserTable, 'theme' | 'timezone' | 'password_hash' | 'password_changed_at'>>,
-): Promise<void> {
-  await ctx.db.updateTable('users').set(set).where('id', '=', id).execute()
+  { q, role, state, sort = 'name', order = 'asc' }: PersonFilter,
+  { limit, offset }: { limit: number; offset: number },
+): Promise<PersonRow[]> {
+  let query = people(ctx)
+  if (q) query = query.where(sql<boolean>`username_key like ${`%${q}%`} escape '\\'`)
+  if (role) query = query.where('memberships.role', '=', role)
+  if (state) query = query.where('disabled_at', state === 'active' ? 'is' : 'is not', null)
+  const { dialect } = ctx.platform.store
+  const by = {
+    name: dialect.binary('username_key'),
+    role: dialect.binary('memberships.role'),
+    seen: 'seen_at',
+    created: 'users.created_at',
+  } as const
+  query = query.orderBy(by[sort], (direction) => (order === 'asc' ? direction.asc() : direction.desc()).nullsLast()).orderBy('users.id')
+  return (await query.limit(limit).offset(offset).execute()).map(asPerson)
 }
 
-export async function countOrganisations(ctx: Context): Promise<number> {
+export async function findPerson(ctx: Context, id: string): Promise<PersonRow | undefined> {
+  const row = await people(ctx).where('users.id', '=', id).executeTakeFirst()
+  return row && asPerson(row)
+}
+
+export async function countAdmins(ctx: Context): Promise<number> {
   const { count } = await ctx.db
-    .selectFrom('organisations')
+    .selectFrom('memberships')
+    .innerJoin('users', 'users.id', 'memberships.user_id')
+    .where('org_id', '=', ctx.org)
+    .where('role', '=', 'admin')
+    .where('disabled_at', 'is', null)
     .select((row) => row.fn.countAll<number>().as('count'))
     .executeTakeFirstOrThrow()
   return count
+}
+
+/** Across organisations: of the installation. Who belongs to none cannot sign in, and does not count. */
+export async function countInstanceAdmins(ctx: Context): Promise<number> {
+  const { count } = await ctx.db
+    .selectFrom('users')
+    .where('instance_admin_at', 'is not', null)
+    .where('disabled_at', 'is', null)
+    .where((where) => where.exists(where.selectFrom('memberships').whereRef('user_id', '=', 'users.id').select('org_id')))
+    .select((row) => row.fn.countAll<number>().as('count'))
+    .executeTakeFirstOrThrow()
+  return count
+}
+
+/** Across organisations: those in which this account would leave nobody who may let people in. */
+export async function onlyAdminIn(ctx: Context, user: string): Promise<string[]> {
+  const rows = await ctx.db
+    .selectFrom('memberships as own')
+    .innerJoin('organisations', 'organisations.id', 'own.org_id')
+    .select('organisations.name')
+    .where('own.user_id', '=', user)
+    .where('own.role', '=', 'admin')
+    .where((where) =>
+      where.not(
+        where.exists(
+          where
+            .selectFrom('memberships as others')
+            .innerJoin('users', 'users.id', 'others.user_id')
+            .whereRef('others.org_id', '=', 'own.org_id')
+            .where('others.role', '=', 'admin')
+            .where('others.user_id', '!=', user)
+            .where('users.disabled_at', 'is', null)
+            .select('others.user_id'),
+        ),
+      ),
+    )
+    .execute()
+  return rows.map(({ name }) => name)
+}
+
+export async function updateRole(ctx: Context, user: string, role: string): Promise<void> {
+  await ctx.db.updateTable('memberships').set({ role }).where('org_id', '=', ctx.org).where('user_id', '=', user).execute()
+}
+
+export async function deleteMembership(ctx: Context, user: string): Promise<void> {
+  await ctx.db.deleteFrom('memberships').where('org_id', '=', ctx.org).where('user_id', '=', user).execute()
+}
+
+/** True for the one who did it; false when it was so already. */
+export async function markDisabled(ctx: Context, user: string, at: number | null): Promise<boolean> {
+  const { numUpdatedRows } = await ctx.db
+    .updateTable('users')
+    .set({ disabled_at: at })
+    .where('id', '=', user)
+    .where('disabled_at', at === null ? 'is not' : 'is', null)
+    .executeTakeFirst()
+  return numUpdatedRows === 1n
+}
+
+export async function markInstanceAdmin(ctx: Context, user: string, at: number | null): Promise<boolean> {
+  const { numUpdatedRows } = await ctx.db
+    .updateTable('users')
+    .set({ instance_admin_at: at })
+    .where('id', '=', user)
+    .where('instance_admin_at', at === null ? 'is not' : 'is', null)
+    .executeTakeFirst()
+  return numUpdatedRows === 1n
 }

@@ -496,6 +496,63 @@ async function queries(bench) {
   return rows
 }
 
+/** What it costs to know who asks, apart from what is answered. */
+async function identify(bench) {
+  await bench.noProduct()
+  const child = startNode(path.join(__dirname, 'identify.js'), [], {
+    cpu: cpus.server,
+    env: environment(folder('identify'), 0, folder('no-pm2')),
+  })
+  await ask(child, 'open', {})
+  const by = (way) => () => ask(child, 'identify', { way, times: 20_000 })
+  await by('session')()
+  const results = await inRounds(bench.rounds, { key: by('key'), session: by('session') })
+  await end(child)
+  return [
+    alone('who asks, by API key: CPU per request', 'µs', of(results.key, 'cpu'), { aim: 30 }),
+    alone('who asks, by session: CPU per request', 'µs', of(results.session, 'cpu'), { aim: 70 }),
+  ]
+}
+
+const atOnce = 16
+
+/** People who sign in make the processor busy for a sixth of a second each; the others must not notice. */
+async function signIns(bench) {
+  const product = await bench.product()
+  const { cookies } = bench.stage
+  const requests = cookies.map((cookie) => request('GET', '/api/health', cookieHeader(cookie)))
+  const calm = () => loaded(bench, product, { connections: 50, ms: bench.ms, rate: 100, requests, what: 'GET /api/health' })
+  const done = []
+  const busy = async () => {
+    const from = performance.now()
+    let stopped = false
+    const people = Array.from({ length: atOnce }, async (_, index) => {
+      while (!stopped) {
+        await signIn(product, `user${index}`)
+        done.push(performance.now())
+      }
+    })
+    const result = await calm()
+    stopped = true
+    await Promise.all(people)
+    return { ...result, perSecond: (done.splice(0).length * 1000) / (performance.now() - from) }
+  }
+  await calm()
+  const results = await inRounds(bench.rounds, { product: busy, reference: calm })
+  return [
+    compared(
+      `GET /api/health, 100 req/s, while ${atOnce} people sign in at once, p99 (reference: nobody does)`,
+      'ms',
+      of(results.product, 'p99'),
+      of(results.reference, 'p99'),
+      {
+        aim: 3,
+        note: `p50 ${median(of(results.product, 'p50')).toFixed(1)} ms (${median(of(results.reference, 'p50')).toFixed(1)} ms); ${median(of(results.product, 'perSecond')).toFixed(1)} sign-ins/s`,
+      },
+    ),
+  ]
+}
+
 async function startUp(bench) {
   await bench.noProduct()
   const start = path.join(path.resolve(__dirname, '..', '..'), 'bin', 'start.js')
@@ -519,6 +576,8 @@ module.exports = {
     browser: coldPage,
     users: hundredUsers,
     queries,
+    identify,
+    signins: signIns,
     start: startUp,
   },
 }

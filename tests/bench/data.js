@@ -119,7 +119,8 @@ function fillMetrics(db, org = 'home') {
 }
 
 /** Users with a session each; the `Cookie` headers that they send. */
-function addUsers(db, count, secret, org = 'home') {
+function addUsers(db, count, secret, passwordHash) {
+  const org = 'home'
   const now = Date.now()
   const cookies = []
   db.transaction(() => {
@@ -127,8 +128,8 @@ function addUsers(db, count, secret, org = 'home') {
       const id = `bench-user-${index}`
       const sid = randomBytes(24).toString('base64url')
       db.prepare(
-        'insert into users (id, username, username_key, password_hash, theme, created_at, password_changed_at) values (?, ?, ?, ?, ?, ?, ?)',
-      ).run(id, `user${index}`, `user${index}`, 'none', 'auto', now, now)
+        'insert into users (id, username, username_key, handle, password_hash, theme, created_at, password_changed_at) values (?, ?, ?, ?, ?, ?, ?, ?)',
+      ).run(id, `user${index}`, `user${index}`, `user${index}`, passwordHash, 'auto', now, now)
       const role = ['viewer', 'operator', 'admin'][index % 3]
       db.prepare('insert into memberships (org_id, user_id, role, created_at) values (?, ?, ?, ?)').run(org, id, role, now)
       const data = JSON.stringify({

@@ -28,6 +28,7 @@ function environment(dataDir, port, pm2Home) {
     ADMIN_USERNAME: admin.username,
     ADMIN_PASSWORD: admin.password,
     SESSION_SECRET: secret,
+    SIGN_IN_RATE_LIMIT: '99999999',
     API_RATE_LIMIT: '99999999',
     INGEST_RATE_LIMIT: '99999999',
     LOG_LEVEL: 'warn',
@@ -46,12 +47,12 @@ async function startProduct(stage, { profile, start = server } = {}) {
 }
 
 /** Signs the admin in as a browser does; the `Cookie` header. */
-async function signIn({ port }) {
+async function signIn({ port }, username = admin.username) {
   const response = await fetch(`http://${host}:${port}/sign-in`, {
     method: 'POST',
     redirect: 'manual',
     headers: { Origin: `http://${host}:${port}` },
-    body: new URLSearchParams(admin),
+    body: new URLSearchParams({ ...admin, username }),
   })
   if (response.status !== 303) throw new Error(`Signing in answered ${response.status}`)
   return response.headers.getSetCookie()[0].split(';')[0]
@@ -65,7 +66,9 @@ async function setTheStage({ users = 100, events = 3000 } = {}) {
   const db = data.open(stage.dataDir)
   data.fillEvents(db, events)
   data.fillMetrics(db)
-  stage.cookies = data.addUsers(db, users, secret)
+  // They have the admin's password.
+  const { password_hash: hash } = db.prepare('select password_hash from users where username = ?').get(admin.username)
+  stage.cookies = data.addUsers(db, users, secret, hash)
   db.close()
   startPm2(stage.pm2Home)
   return stage

@@ -9,7 +9,7 @@ import { openApp, type App, type AppOptions } from '../../monitoring/app'
 import { prepareDataDir, readConfig } from '../../monitoring/config'
 import { home, type Context } from '../../monitoring/context'
 import { openLog } from '../../monitoring/log'
-import { keyOf } from '../../services/users/queries'
+import { keyOf } from '../../services/accounts/queries'
 import { until } from './until'
 
 /** The cast: Alice is admin, Bob operator, Carol viewer; Dave is an admin of another organisation. */
@@ -94,6 +94,7 @@ export async function startApp(options: StartOptions = {}): Promise<TestApp> {
         PM2_HOME: pm2Home,
         TIMEZONE: 'Asia/Kolkata',
         API_RATE_LIMIT: '10000',
+        SIGN_IN_RATE_LIMIT: '10000',
         ...(database.url === null ? {} : { DATABASE_URL: database.url }),
         ...options.env,
       },
@@ -216,6 +217,7 @@ async function addCast(ctx: Context): Promise<void> {
           id: `user-${username}`,
           username,
           username_key: keyOf(username),
+          handle: username,
           password_hash: passwordHash,
           theme: 'auto',
           timezone: null,
@@ -223,6 +225,8 @@ async function addCast(ctx: Context): Promise<void> {
           password_changed_at: at,
           disabled_at: null,
           instance_admin_at: username === 'alice' ? at : null,
+          devices_seen_at: null,
+          seen_at: null,
         })
         .execute()
       await db

@@ -1,3 +1,4 @@
+import { rightsOf } from '../../../monitoring/permissions'
 import { connect } from 'node:net'
 import { report } from '../../../services/events'
 import { listen, startApp, type TestApp } from '../../helpers/app'
@@ -90,7 +91,7 @@ describe('sockets that are slow, silent or dead', () => {
     const before = beats()
     await until(() => beats() > before + 6)
     expect(socket.socket.readyState).toBe(socket.socket.OPEN)
-    quick.who = { ...who, principal: { ...who.principal, role: 'admin' } }
+    quick.who = { ...who, principal: { ...who.principal, rights: rightsOf.admin } }
     expect(await closed).toBe(4401)
   })
 })

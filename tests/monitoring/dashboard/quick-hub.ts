@@ -1,3 +1,4 @@
+import { rightsOf } from '../../../monitoring/permissions'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Topic } from '../../../monitoring/dashboard/endpoint'
@@ -18,9 +19,12 @@ export interface QuickHub {
 const carol = {
   id: 'user-carol',
   username: 'carol',
+  handle: 'carol',
   org_id: 'home',
   org_name: '',
   role: 'viewer',
+  rights: rightsOf.viewer,
+  instance_admin: false,
   theme: 'auto',
   timezone: null,
   created_at: 0,
@@ -32,13 +36,15 @@ export async function openQuickHub(
   topics: Readonly<Record<string, Omit<Topic, 'permission'>>>,
   pace?: Pace,
 ): Promise<QuickHub> {
-  const quick: { who: Identity | Error } = { who: { principal: carol, session: null } }
+  const quick: { who: Identity | Error } = { who: { principal: carol, session: null, key: null } }
   const hub = openHub({
     platform: app.platform,
     security: securityOf(app.platform.config),
     sessions: {
       identify: () => (quick.who instanceof Error ? Promise.reject(quick.who) : Promise.resolve(quick.who)),
       carriesCredentials: () => false,
+      forget: () => undefined,
+      begin: () => Promise.resolve(),
       middleware: (_request, _response, next) => {
         next()
       },

@@ -1,0 +1,10 @@
+import Bowser from 'bowser'
+
+/** "Firefox on Linux", as far as the browser says so. */
+export function deviceOf(userAgent: string | null): string {
+  if (!userAgent) return 'Unknown device'
+  const { browser, os } = Bowser.parse(userAgent)
+  if (browser.name && os.name) return `${browser.name} on ${os.name}`
+  // Programs call themselves "curl/8.5.0".
+  return browser.name ?? /^[\w.-]{1,40}/.exec(userAgent)?.[0] ?? 'Unknown device'
+}
