@@ -1,9 +1,7 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { sign } from 'cookie-signature'
 import supertest from 'supertest'
 import { home } from '../../monitoring/context'
 import { keyOf } from '../../services/accounts/queries'
-import { cookieOf, listen, password, type Agent, type Listener, type TestApp } from './app'
+import { cookieOf, listen, newSession, password, type Agent, type Listener, type TestApp } from './app'
 
 export interface NewPerson {
   role?: string
@@ -53,22 +51,10 @@ export async function signIn(app: TestApp, username: string, given = password, d
   return agentWith(app, { Cookie: cookieOf(answer), Origin: app.url, ...headers })
 }
 
-/** A new session of anybody, as signing in leaves it; without the form, because hashes take their time. */
+/** A new session of anybody, as signing in leaves it. */
 export async function sessionOf(app: TestApp, username: string): Promise<Agent> {
-  const sid = randomUUID()
-  const { db, now } = app.ctx
-  const { id: user_id } = await db.selectFrom('users').select('id').where('username_key', '=', keyOf(username)).executeTakeFirstOrThrow()
-  const expires_at = now() + 8 * 3_600_000
-  await db
-    .insertInto('sessions')
-    .values({
-      ...{ id: createHash('sha256').update(sid).digest('hex'), user_id, address: '127.0.0.1', device: null, org_id: null },
-      ...{ created_at: now(), seen_at: now(), confirmed_at: now(), expires_at },
-      data: JSON.stringify({ cookie: { path: '/', expires: new Date(expires_at), originalMaxAge: expires_at - now() }, userId: user_id }),
-    })
-    .execute()
-  const value = encodeURIComponent(`s:${sign(sid, app.platform.config.sessionSecret)}`)
-  return agentWith(app, { Cookie: `operations-center=${value}`, Origin: app.url })
+  const { id } = await app.ctx.db.selectFrom('users').select('id').where('username_key', '=', keyOf(username)).executeTakeFirstOrThrow()
+  return agentWith(app, { Cookie: await newSession(app, id), Origin: app.url })
 }
 
 export const basicOf = (app: TestApp, username: string, given = password): Agent =>
