@@ -149,6 +149,7 @@ export async function openApp(config: Config & Secrets, options: AppOptions): Pr
       read: (sid) => sessions.read(ctx, sid),
       write: (sid, data) => sessions.write(ctx, sid, data),
       end: (sid) => sessions.end(ctx, sid),
+      mayBegin: (userId, since) => sessions.mayBegin(ctx, userId, since),
       noteSignIn: (address, userId, userAgent) => accounts.noteSignIn(asVisitor(address), userId, userAgent),
       forget: () => {
         sessions.forgetAll(ctx)

@@ -106,6 +106,9 @@ const origins = z.string().transform((text, check): string[] => {
 /** Names that a shell's tilde or a relative path may stand in. */
 const folder = (base: string) => z.string().transform((text) => resolve(base, text.replace(/^~(?=$|\/)/, homedir())))
 
+/** Long, and not a few characters again and again. */
+const isStrong = (secret: string): boolean => secret.length >= 32 && new Set(secret).size >= 8
+
 interface Variable<T> {
   readonly schema: z.ZodType<T, string>
   readonly expected: string
@@ -157,19 +160,13 @@ const variables = {
     help: 'Password of the first admin; read only while there is no account.',
   }),
   SESSION_SECRET: variable({
-    schema: z
-      .string()
-      .min(32)
-      .refine((text) => new Set(text).size >= 8),
+    schema: z.string().refine(isStrong),
     secret: true,
     expected: 'at least 32 random characters',
     help: 'Signs the session cookie. Absent: made once and kept in DATA_DIR.',
   }),
   SERVER_SECRET: variable({
-    schema: z
-      .string()
-      .min(32)
-      .refine((text) => new Set(text).size >= 8),
+    schema: z.string().refine(isStrong),
     secret: true,
     expected: 'at least 32 random characters',
     help: 'Signs API keys and seals the audit trail. Absent: made once and kept in DATA_DIR. With another one, all keys are void.',
@@ -364,7 +361,7 @@ function secretOf(config: Config, key: keyof Secrets): string {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   const secret = readFileSync(file, 'utf8').trim()
-  if (secret.length < 32) throw new ConfigError([`${file} is damaged: expected at least 32 characters. ${without}`])
+  if (!isStrong(secret)) throw new ConfigError([`${file} is damaged: expected at least 32 random characters. ${without}`])
   return secret
 }
 

@@ -85,21 +85,37 @@ async function database(config: Config): Promise<Finding[]> {
 
 const waitsLong = 60_000
 
+const what = 'Audit trail'
+
 async function auditTrail(store: Store, { serverSecret, dataDir }: Config): Promise<Finding[]> {
-  const what = 'Audit trail'
   const file = join(dataDir, 'server-secret')
   const secret = serverSecret ?? (existsSync(file) ? readFileSync(file, 'utf8').trim() : null)
   if (secret === null) return [['warn', what, 'cannot be verified: there is no SERVER_SECRET yet']]
   const verdict = await verifyAudit(store, secret)
   const { waiting, oldest } = await auditStatus(store)
   return [
-    verdict.ok
-      ? ['ok', what, `${plural(verdict.count, 'sealed entry is as it was', 'sealed entries are as they were')} written`]
-      : ['fail', what, `is broken at entry no. ${verdict.no}: ${verdict.why}`],
+    ...(verdict.ok ? soundTrail(verdict) : [['fail', what, `is broken at entry no. ${verdict.no}: ${verdict.why}`] as const]),
     ...(oldest !== null && oldest < systemClock() - waitsLong
       ? [['warn', what, `${plural(waiting, 'entry waits', 'entries wait')} to be sealed: the console does that while it runs`] as const]
       : []),
   ]
+}
+
+type Sound = Extract<Awaited<ReturnType<typeof verifyAudit>>, { ok: true }>
+
+function soundTrail({ count, no, hash, unverified, strangers }: Sound): Finding[] {
+  const upTo = no === 0 ? '' : `, up to no. ${no} with the hash ${hash}`
+  const findings: Finding[] = [
+    ['ok', what, `${plural(count, 'sealed entry is as it was', 'sealed entries are as they were')} written${upTo}`],
+  ]
+  if (unverified !== null)
+    findings.push(['warn', what, `entries up to no. ${unverified} were sealed with another SERVER_SECRET and are not verified`])
+  if (strangers.count > 0) {
+    const others = strangers.count > strangers.first.length ? ' and others' : ''
+    const said = plural(strangers.count, 'entry was', 'entries were')
+    findings.push(['fail', what, `${said} not written by the console: no. ${strangers.first.join(', ')}${others}`])
+  }
+  return findings
 }
 
 function pm2Home({ pm2Home }: Config): Finding[] {

@@ -38,6 +38,7 @@ function formatter(zone: string, shape: Shape): Intl.DateTimeFormat {
       full: { ...date, ...clock, second: '2-digit', timeZoneName: 'short' },
     } as const
     found = new Intl.DateTimeFormat('en-GB', { ...shapes[shape], timeZone: zone })
+    if (formatters.size > 500) formatters.clear()
     formatters.set(key, found)
   }
   return found

@@ -14,6 +14,7 @@ export function offsetAt(at: number, zone: string): number {
       minute: 'numeric',
       second: 'numeric',
     })
+    if (formats.size > 500) formats.clear()
     formats.set(zone, format)
   }
   const parts = Object.fromEntries(format.formatToParts(at).map(({ type, value }) => [type, Number(value)]))

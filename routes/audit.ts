@@ -24,7 +24,7 @@ declare module '../views/views' {
       /** How far back a search has looked when there was too much to read at once. */
       searched_to: number | null
       exports: { csv: string; json: string }
-      seal: { sealed: number; at: number | null; waiting: number }
+      seal: audit.Seal
       kept: string
       zone: string
       may: { export: boolean }
@@ -72,7 +72,7 @@ routes.page(
       audit.list(ctx, { filter, limit: perPage, cursor: query.cursor }),
       audit.listActions(ctx),
       audit.listActors(ctx),
-      audit.status(ctx),
+      audit.statusHere(ctx),
     ])
     const chosen = { person, action, subject, q, refused: refused ? '1' : '' }
     const shown = { from: from ? withTime(query.from, '00:00') : '', to: to ? withTime(query.to, '23:59') : '' }

@@ -3,7 +3,7 @@ import type { Context } from '../monitoring/context'
 import { redirect, Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
 import { iso, text, username } from '../monitoring/dashboard/shapes'
 import type { Identity } from '../monitoring/dashboard/session'
-import { duration } from '../monitoring/markup'
+import { plural } from '../monitoring/markup'
 import { covers } from '../monitoring/permissions'
 import { Conflict, type Invalid } from '../monitoring/errors'
 import * as invites from '../services/invites'
@@ -135,7 +135,7 @@ routes.action(
       'users/link',
       {
         title: invite.name ? `An invitation for ${invite.name}` : 'The invitation',
-        text: `Whoever opens it within ${duration(invite.expires_at - ctx.now())} becomes ${invite.role.name} here. It works once.`,
+        text: `Whoever opens it within ${plural(body.days, 'day', 'days')} becomes ${invite.role.name} here. It works once.`,
         link: `${origin}/invite?token=${token}`,
         expires_at: invite.expires_at,
         back: { href: '/users', label: 'Back to the people' },
@@ -170,6 +170,12 @@ routes.page('/invites/:id/withdraw', { permission: 'users.invite' }, async ({ ct
 routes.action('/invites/:id/withdraw', { permission: 'users.invite' }, async ({ ctx, params }) => {
   await invites.withdraw(ctx, params['id'] ?? '')
   return redirect('/users', { kind: 'ok', text: 'The invitation was withdrawn.' })
+})
+
+routes.live('invites', {
+  permission: 'users.invite',
+  // They stand on the page of the people, which shows everybody something else: each fetches its own.
+  paint: () => Promise.resolve('<turbo-stream action="refresh"></turbo-stream>'),
 })
 
 // ---- For whoever has the link
@@ -210,7 +216,7 @@ routes.action(
   },
   async (call) => {
     try {
-      return { kind: 'sign-in', userId: await invites.accept(call.ctx, call.body), to: '/' }
+      return { kind: 'sign-in', userId: await invites.accept(call.ctx, call.body), to: '/', since: call.ctx.now() }
     } catch (error) {
       // Somebody else was quicker, or it is over: the page says so.
       if (error instanceof Conflict) return accept(call, call.body)

@@ -157,7 +157,8 @@ routes.endpoint(
   'DELETE /api/keys/:id',
   {
     summary: 'Revoke an API key',
-    description: 'Your own; others’ with `keys.manage`. A key can revoke itself. It is refused from then on, and its sockets end.',
+    description:
+      'Your own; others’ with `keys.manage`. A key can revoke itself. It is refused from then on, and its sockets end. Keys that it made by rotating itself end with it.',
     permission: 'anyone',
     response: ApiKey,
     errors: [404],
@@ -170,7 +171,7 @@ routes.endpoint(
   {
     summary: 'Make a new API key in place of one',
     description:
-      'The new one may the same, and lives as long as the old one was made to. The old one goes on working for the overlap. A key can rotate itself.',
+      'The new one may the same, and lives as long as the old one was made to. The old one goes on working for the overlap. A key can rotate itself: the new one then ends when the old one would have.',
     permission: 'anyone',
     status: 201,
     body: z.strictObject({
@@ -349,12 +350,14 @@ routes.action(
 
 routes.page('/keys/:id/revoke', { permission: 'keys.make' }, async ({ ctx, params }) => {
   const key = await keys.find(ctx, params['id'] ?? '')
+  const others = await keys.countEndingWith(ctx, key.id)
   return view(
     'shared/confirm',
     {
       title: `Revoke ${key.name}?`,
       consequences: [
         'It is refused from now on, and its open sockets end. It cannot be brought back.',
+        ...(others === 0 ? [] : [`It rotated itself: ${plural(others, 'key that it made ends', 'keys that it made end')} with it.`]),
         key.mine ? `Its start is ${key.start}…` : `It is ${key.owner.name}’s, and starts with ${key.start}…`,
         key.used_at === null
           ? 'It was never used.'

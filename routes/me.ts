@@ -13,9 +13,9 @@ const Me = z
     id: z.string(),
     username: z.string(),
     handle: z.string(),
-    role: z.string(),
+    role: z.string().describe('With a key, the role of the key'),
     actions: z.array(z.string()).describe('What this request may do: with a key, what the key may'),
-    instance_admin: z.boolean(),
+    instance_admin: z.boolean().describe('With a key never'),
     organisation: z.object({ id: z.string(), name: z.string() }),
     theme: Theme,
     timezone: z.string().nullable(),
@@ -28,9 +28,10 @@ const Me = z
 async function me(ctx: Context, identity: Identity | null): Promise<z.input<typeof Me>> {
   const member = await accounts.findMember(ctx, ctx.actor.id, ctx.org)
   if (!member || !identity) throw new Error('Somebody who is nobody')
-  const { id, username, handle, role, instance_admin, org_id, org_name, theme, timezone, created_at } = member
+  const { id, username, handle, org_id, org_name, theme, timezone, created_at } = member
+  const { role, rights, instance_admin } = identity.principal
   return {
-    ...{ id, username, handle, role, actions: [...identity.principal.rights.actions], instance_admin },
+    ...{ id, username, handle, role, actions: [...rights.actions], instance_admin },
     organisation: { id: org_id, name: org_name },
     ...{ theme, timezone, created_at: new Date(created_at).toISOString() },
     via: identity.key ? 'key' : identity.session === null ? 'basic' : 'session',

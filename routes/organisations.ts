@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { redirect, Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
-import { iso, text } from '../monitoring/dashboard/shapes'
+import { iso, name } from '../monitoring/dashboard/shapes'
 import { NotFound, type Invalid } from '../monitoring/errors'
 import { may } from '../monitoring/permissions'
 import * as organisations from '../services/organisations'
@@ -37,7 +37,7 @@ const asJson = ({ created_at, ...one }: organisations.Organisation): z.input<typ
   created_at: new Date(created_at).toISOString(),
 })
 
-const Name = z.strictObject({ name: text(100).trim().min(1, 'Give it a name.') })
+const Name = z.strictObject({ name: name(100).min(1, 'Give it a name.') })
 
 routes.endpoint(
   'GET /api/organisations',
@@ -47,7 +47,11 @@ routes.endpoint(
     permission: 'anyone',
     response: z.object({ items: z.array(Organisation), next: z.null() }),
   },
-  async ({ ctx }) => ({ items: (await organisations.list(ctx)).map(asJson), next: null }),
+  // A key is of one organisation, and knows of no other.
+  async ({ ctx }) => ({
+    items: (await organisations.list(ctx)).filter(({ current }) => current || ctx.actor.key === null).map(asJson),
+    next: null,
+  }),
 )
 
 routes.endpoint(

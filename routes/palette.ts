@@ -1,5 +1,5 @@
 import { Routes, view } from '../monitoring/dashboard/endpoint'
-import { nav } from '../monitoring/dashboard/nav'
+import { nav, openTo } from '../monitoring/dashboard/nav'
 import { may } from '../monitoring/permissions'
 import * as processes from '../services/processes'
 
@@ -20,11 +20,15 @@ declare module '../views/views' {
 export const routes = new Routes('palette')
 
 /** Where one can go and what one can do from anywhere; the same pages as in the sidebar. */
-routes.page('/palette', { permission: 'health.read' }, async ({ ctx }) => {
-  const pages = nav
-    .filter(({ permission }) => permission === null || may(ctx.actor, permission))
-    .map(({ label, href, icon, group }): PaletteItem => ({ label, href, icon, hint: group, group: 'Pages' }))
-  const { items } = await processes.list(ctx)
+routes.page('/palette', { permission: 'self' }, async ({ ctx }) => {
+  const pages = openTo(nav, ctx.actor.rights, ctx.org).map(({ label, href, icon, group }): PaletteItem => ({
+    label,
+    href,
+    icon,
+    hint: group,
+    group: 'Pages',
+  }))
+  const { items } = may(ctx.actor, 'processes.read') ? await processes.list(ctx) : { items: [] }
   const acts = items.flatMap((one) => {
     const action = one.status === 'stopped' || one.status === 'errored' ? 'start' : 'restart'
     if (!processes.mayAct(ctx, action)) return []

@@ -35,7 +35,7 @@ routes.action(
   },
   async ({ ctx, body }) => {
     try {
-      return { kind: 'sign-in', userId: await resets.use(ctx, body), to: '/' }
+      return { kind: 'sign-in', userId: await resets.use(ctx, body), to: '/', since: ctx.now() }
     } catch (error) {
       if (error instanceof Conflict) return page(ctx, body.token)
       throw error

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { redirect, Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
-import { text } from '../monitoring/dashboard/shapes'
+import { name, text } from '../monitoring/dashboard/shapes'
 import type { Invalid } from '../monitoring/errors'
 import { plural } from '../monitoring/markup'
 import { may, permissions, type Action } from '../monitoring/permissions'
@@ -51,7 +51,7 @@ const Role = z
 const asJson = ({ rights: _rights, ...role }: roles.Role): z.input<typeof Role> => role
 
 const Input = z.strictObject({
-  name: text(50).trim().min(1, 'Give it a name.'),
+  name: name(50).min(1, 'Give it a name.'),
   actions: z.array(text(100)).max(200).describe('Of the table in docs/security.md; none that one may not do oneself'),
 })
 
@@ -98,7 +98,7 @@ routes.page('/roles', { permission: 'roles.read' }, async ({ ctx }) =>
   view(
     'roles/index',
     { roles: await roles.list(ctx), actions: roles.composable.map(docOf), may: { change: may(ctx.actor, 'roles.manage') } },
-    { title: 'Roles', live: ['users'] },
+    { title: 'Roles', live: ['roles', 'users'] },
   ),
 )
 
@@ -178,4 +178,10 @@ routes.action('/roles/:id/delete', { permission: 'roles.manage' }, async ({ ctx,
   const { name } = await roles.findOwn(ctx, params['id'] ?? '')
   await roles.remove(ctx, params['id'] ?? '')
   return redirect('/roles', { kind: 'ok', text: `The role ${name} was deleted.` })
+})
+
+routes.live('roles', {
+  permission: 'roles.read',
+  // Which of them can be changed depends on who looks: each page fetches its own.
+  paint: () => Promise.resolve('<turbo-stream action="refresh"></turbo-stream>'),
 })

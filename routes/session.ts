@@ -47,9 +47,10 @@ routes.action(
     again: ({ typed }) => signInAgain(typed, 422, 'Type a name and a password.'),
   },
   async ({ ctx, body }) => {
+    const since = ctx.now()
     try {
       const member = await accounts.signIn(ctx, body.username, body.password)
-      return { kind: 'sign-in', userId: member.id, to: ownPath(body.next) }
+      return { kind: 'sign-in', userId: member.id, to: ownPath(body.next), since }
     } catch (error) {
       if (error instanceof Unauthorized || error instanceof TooMany) return signInAgain(body, error.status, error.message, error)
       throw error
@@ -92,6 +93,7 @@ routes.action('/claim', { permission: 'public', limit: 'sign-in', body: Claim, a
   kind: 'sign-in',
   userId: await claim.claim(ctx, body),
   to: '/',
+  since: ctx.now(),
 }))
 
 async function claimAgain({

@@ -50,7 +50,15 @@ declare module '../views/views' {
       may: { invite: boolean; roles: boolean }
     }
     'users/show': {
-      person: Person & { handle: string; timezone: string | null; password_changed_at: number; organisations: readonly string[] | null }
+      person: Person & {
+        handle: string
+        timezone: string | null
+        password_changed_at: number
+        /** Only for whoever administers the installation, and null while there is only one. */
+        organisations: readonly string[] | null
+        /** In how many others. */
+        elsewhere: number
+      }
       roles: readonly (Choice & { may: boolean; does: string })[]
       sessions: readonly sessions.Session[]
       keys: readonly keys.Key[]
@@ -67,6 +75,8 @@ declare module '../views/views' {
       consequences: readonly string[]
       /** Where the form goes. */
       action: string
+      /** What it sends along. */
+      fields?: Readonly<Record<string, string>>
       button: string
       keep: string
       back: string
@@ -232,6 +242,9 @@ routes.endpoint(
 
 // ---- The pages
 
+/** What they show changes with all of these; each page follows what its viewer may. */
+const followed = ['users', 'invites', 'roles']
+
 routes.page(
   '/users',
   {
@@ -264,21 +277,25 @@ routes.page(
         roles: all.map(({ id, name }) => ({ id, name })),
         may: { invite: mayInvite, roles: may(ctx.actor, 'roles.read') },
       },
-      { title: 'People', live: ['users'] },
+      { title: 'People', live: followed },
     )
   },
 )
 
+/** Their names are nobody's business who administers one of them only. */
+const organisationsOf = async (ctx: Context, id: string): Promise<string[] | null> =>
+  (await organisations.areSeveral(ctx)) ? (await organisations.listOf(ctx, id)).map(({ name }) => name) : null
+
 async function show(ctx: Context, id: string, errors: Readonly<Record<string, string>> = {}): Promise<Answer> {
   const row = await users.find(ctx, id)
   const allowed = (deed: users.Deed) => users.whyNot(ctx, row, deed) === null
-  const [all, open, theirKeys, acts, belongsTo, several] = await Promise.all([
+  const administers = may(ctx.actor, 'accounts.manage')
+  const [all, open, theirKeys, acts, belongsTo] = await Promise.all([
     roles.list(ctx),
     sessions.list(ctx, id, null),
     may(ctx.actor, 'keys.manage') ? keys.list(ctx, { owner: id, limit: 100 }) : { items: [] },
     may(ctx.actor, 'audit.read') ? audit.list(ctx, { filter: { person: id }, limit: 20, cursor: undefined }) : { items: [] },
-    organisations.listOf(ctx, id),
-    organisations.areSeveral(ctx),
+    administers ? organisationsOf(ctx, id) : null,
   ])
   return view(
     'users/show',
@@ -286,7 +303,8 @@ async function show(ctx: Context, id: string, errors: Readonly<Record<string, st
       person: {
         ...asPerson(ctx, row),
         ...{ handle: row.handle, timezone: row.timezone, password_changed_at: row.password_changed_at },
-        organisations: several ? belongsTo.map(({ name }) => name) : null,
+        organisations: belongsTo,
+        elsewhere: row.elsewhere,
       },
       roles: all.map((role) => ({
         ...{ id: role.id, name: role.name, does: roles.sentenceOf(role) },
@@ -299,11 +317,11 @@ async function show(ctx: Context, id: string, errors: Readonly<Record<string, st
       may: {
         ...{ role: allowed('role'), disable: allowed('disable'), reset: allowed('reset') && row.disabled_at === null },
         ...{ remove: allowed('remove'), sessions: allowed('sessions') && row.sessions > 0 },
-        instance: may(ctx.actor, 'accounts.manage'),
+        instance: administers,
       },
       why: users.whyNot(ctx, row, 'role') ?? users.whyNot(ctx, row, 'disable'),
     },
-    { title: row.username, live: ['users'] },
+    { title: row.username, live: followed },
   )
 }
 
@@ -423,21 +441,29 @@ routes.page('/users/:id/instance-admin', { permission: 'accounts.manage' }, asyn
             'Their role here stays.',
           ]
         : [`${username} can make organisations and join any of them, and disable or reset every account.`, 'Their role here stays.'],
-      ...{ action: `/users/${id}/instance-admin`, button: instance_admin ? 'Take it away' : 'Make an instance admin' },
+      ...{
+        action: `/users/${id}/instance-admin`,
+        fields: { become: instance_admin ? 'nothing' : 'instance-admin' },
+        button: instance_admin ? 'Take it away' : 'Make an instance admin',
+      },
       ...{ keep: 'Leave it', back: `/users/${id}`, danger: instance_admin, password: false, errors: {} },
     },
     { title },
   )
 })
 
-routes.action('/users/:id/instance-admin', { permission: 'accounts.manage' }, async ({ ctx, params }) => {
-  const before = await users.find(ctx, params['id'] ?? '')
-  const { id, username, instance_admin } = await users.setInstanceAdmin(ctx, before.id, !before.instance_admin)
-  return redirect(`/users/${id}`, {
-    kind: 'ok',
-    text: instance_admin ? `${username} is an instance admin now.` : `${username} is no instance admin any more.`,
-  })
-})
+routes.action(
+  '/users/:id/instance-admin',
+  // What they become, not that it changes: sent twice, it is the same.
+  { permission: 'accounts.manage', body: z.object({ become: z.enum(['instance-admin', 'nothing']) }) },
+  async ({ ctx, params, body }) => {
+    const { id, username, instance_admin } = await users.setInstanceAdmin(ctx, params['id'] ?? '', body.become === 'instance-admin')
+    return redirect(`/users/${id}`, {
+      kind: 'ok',
+      text: instance_admin ? `${username} is an instance admin now.` : `${username} is no instance admin any more.`,
+    })
+  },
+)
 
 routes.page('/users/:id/reset', { permission: 'users.manage' }, async ({ ctx, params }) => {
   const person = await users.find(ctx, params['id'] ?? '')

@@ -2,12 +2,12 @@ import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { cursorOf, placeOf } from '../monitoring/cursor'
 import { asError } from '../monitoring/errors'
-import { insertAudit, listActions, listAudit, type AuditTable, type Indexed } from './audit/queries'
+import { insertAudit, listActions, listAudit, type Indexed, type ReadRow } from './audit/queries'
 import { isRefused, type AuditRow } from './audit/wording'
 
 export { listActions, listActors } from './audit/queries'
 export { prune } from './audit/retention'
-export { seal, status, verify } from './audit/seal'
+export { seal, status, statusHere, verify, type Seal } from './audit/seal'
 export { present, type AuditRow, type Entry } from './audit/wording'
 
 /** What was done, or refused, to what. `before` and `after` name what changed; secrets are never among them. */
@@ -48,21 +48,31 @@ export interface Refusal {
 }
 
 const minute = 60_000
-const mostRefusals = 10_000
+const mostRefusals = 30
+/** So many people are remembered; with more of them in one minute, counting begins anew. */
+const mostRefused = 1000
 
-/** Leaves one entry per person, route and minute, however often they try. The answer does not wait for it. */
+/**
+ * Leaves one entry per person, route and minute, however often they try, and of the routes beyond 30 one that says there were more.
+ * The answer does not wait for it.
+ */
 export function noteRefusal(ctx: Context, { path, method, permission, reason }: Refusal): void {
-  const noted = ctx.platform.keep('audit.refusals', () => ({ minute: 0, keys: new Set<string>() }))
+  const noted = ctx.platform.keep('audit.refusals', () => ({ minute: 0, people: new Map<string, Set<string>>() }))
   const now = Math.floor(ctx.now() / minute)
   if (noted.minute !== now) {
     noted.minute = now
-    noted.keys.clear()
+    noted.people.clear()
   }
-  const key = JSON.stringify([ctx.org, ctx.actor.id, ctx.actor.key?.id, method, path])
-  if (noted.keys.has(key) || noted.keys.size >= mostRefusals) return
-  noted.keys.add(key)
+  const { id, name, key } = ctx.actor
+  const known = noted.people.get(id) ?? new Set()
+  const which = JSON.stringify([ctx.org, key?.id, method, path])
+  if (known.has(which) || known.size > mostRefusals) return
+  if (noted.people.size >= mostRefused && !noted.people.has(id)) noted.people.clear()
+  noted.people.set(id, known.add(which))
   const data = { method, ...(permission ? { permission } : {}), ...(reason ? { reason } : {}) }
-  recordRefusal(ctx, { action: 'access.refused', subject: path, data }).catch((error: unknown) => {
+  const act: Act =
+    known.size > mostRefusals ? { action: 'access.more.refused', subject: id, name } : { action: 'access.refused', subject: path, data }
+  recordRefusal(ctx, act).catch((error: unknown) => {
     ctx.log.warn({ err: asError(error) }, 'a refusal could not be written down')
   })
 }
@@ -103,7 +113,7 @@ export async function list(
   const actions = await actionsOf(ctx, action, refused)
   const matches = q ? matcherOf(q) : () => true
   const some = q ? piece : limit + 1
-  const items: AuditTable[] = []
+  const items: ReadRow[] = []
   const answer = (last: { at: number; id: string } | null | undefined, searched_to: number | null): AuditPage => ({
     items: items.map((row) => ({ ...row, data: row.data === null ? null : Data.parse(row.data) })),
     next: last ? cursorOf([last.at, last.id]) : null,
@@ -153,7 +163,7 @@ async function actionsOf(ctx: Context, action: string | undefined, refused: bool
   return known.filter((one) => (action === undefined || one.startsWith(action)) && (!refused || isRefused(one)))
 }
 
-function matcherOf(q: string): (row: AuditTable) => boolean {
+function matcherOf(q: string): (row: ReadRow) => boolean {
   const wanted = q.toLowerCase()
   const inJson = JSON.stringify(wanted).slice(1, -1)
   return ({ actor_name, subject_name, subject, action, address, data }) =>

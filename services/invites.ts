@@ -1,14 +1,16 @@
 import { contextOf, type Context } from '../monitoring/context'
-import { Conflict, Forbidden, NotFound } from '../monitoring/errors'
+import { Conflict, Forbidden, NotFound, Unauthorized } from '../monitoring/errors'
 import { covers, may } from '../monitoring/permissions'
 import {
+  authenticateFormer,
   checkPassword,
+  findAccount,
   findMemberIn,
   hashOf,
   hashPassword,
   insertMembership,
   insertUser,
-  isNameTaken,
+  isFormer,
   lockOrganisation,
   makeToken,
   nameTaken,
@@ -88,17 +90,18 @@ export async function withdraw(ctx: Context, id: string): Promise<Invite> {
 }
 
 export interface Opened {
-  state: 'open' | 'used' | 'expired' | 'invalid'
+  state: 'open' | 'used' | 'expired' | 'withdrawn' | 'invalid'
   organisation: string
   role: string
   by: string
 }
 
 async function stateOf(ctx: Context, row: InviteRow | undefined): Promise<Opened['state']> {
-  if (row?.revoked_at !== null) return 'invalid'
+  if (!row) return 'invalid'
+  if (row.revoked_at !== null) return 'withdrawn'
   if (row.used_at !== null) return 'used'
   if (row.expires_at <= ctx.now()) return 'expired'
-  return (await isBacked(ctx, row)) ? 'open' : 'invalid'
+  return (await isBacked(ctx, row)) ? 'open' : 'withdrawn'
 }
 
 /** What a link leads to, for whoever has it. */
@@ -115,7 +118,8 @@ export async function open(ctx: Context, token: string): Promise<Opened> {
 const refusals = {
   used: 'This invitation was used already.',
   expired: 'This invitation has expired. Ask for a new one.',
-  invalid: 'This is not the link of an invitation, or it is no longer valid.',
+  withdrawn: 'This invitation was withdrawn. Ask for a new one.',
+  invalid: 'This is not the link of an invitation.',
 } as const
 
 async function openRow(ctx: Context, token: string): Promise<InviteRow> {
@@ -130,17 +134,33 @@ async function openRow(ctx: Context, token: string): Promise<InviteRow> {
   throw new Conflict(refusals[state === 'open' ? 'invalid' : state])
 }
 
-/** Makes the account of somebody new, and answers its id. Of two who use a link at once one wins. */
+/**
+ * Makes the account of somebody new, and answers its id. Of two who use a link at once one wins.
+ * Whoever was removed from every organisation comes back with the name and the password of their account.
+ */
 export async function accept(ctx: Context, input: { token: string; username: string; password: string }): Promise<string> {
   const row = await openRow(ctx, input.token)
-  if (await isNameTaken(ctx, input.username)) throw nameTaken()
+  const there = contextOf(ctx.platform, ctx.actor, row.org_id)
+  const account = await findAccount(ctx, input.username)
+  if (account && isFormer(account)) return await comeBack(there, row, input)
+  if (account) throw nameTaken()
   await checkPassword(input.password, 'password', input.username)
   const passwordHash = await hashPassword(input.password)
-  return await contextOf(ctx.platform, ctx.actor, row.org_id).transaction(async (ctx) => {
+  return await there.transaction(async (ctx) => {
     const user = await insertUser(ctx, { username: input.username, passwordHash, instanceAdmin: false })
     await enter(ctx, row, user, input.username.trim())
     return user
   })
+}
+
+async function comeBack(ctx: Context, row: InviteRow, input: { username: string; password: string }): Promise<string> {
+  const { id, username } = await authenticateFormer(ctx, input.username, input.password).catch((error: unknown) => {
+    // Who does not know the password is told no more than anybody who chooses a name that is taken.
+    throw error instanceof Unauthorized ? nameTaken() : error
+  })
+  await ctx.transaction((ctx) => enter(ctx, row, id, username))
+  forget(ctx, id)
+  return id
 }
 
 /** Lets somebody who has an account already into the organisation as well. */

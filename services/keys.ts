@@ -12,7 +12,9 @@ import {
   findKey,
   insertKey,
   listKeys,
+  listMadeByItself,
   lockOwner,
+  markAllRevoked,
   markRevoked,
   updateExpiry,
   type KeyFilter,
@@ -164,6 +166,11 @@ async function check(ctx: Context, input: KeyInput): Promise<void> {
   if (wrong.length > 0) throw new Invalid(wrong)
 }
 
+async function leaveRoom(ctx: Context, owner: string): Promise<void> {
+  if ((await countActive(ctx, owner)) >= mostActive)
+    throw new Conflict(`You have ${mostActive} keys that work. Revoke one that nothing uses any more first.`)
+}
+
 interface Made {
   readonly row: Key
   readonly key: string
@@ -198,26 +205,49 @@ export async function make(ctx: Context, given: KeyInput, proof: Proof): Promise
     await check(ctx, input)
     const owner = await accounts.findMemberIn(ctx, ctx.actor.id, ctx.org)
     if (!owner) throw new Unauthorized()
-    if ((await countActive(ctx, owner.id)) >= mostActive)
-      throw new Conflict(`You have ${mostActive} keys that work. Revoke one that nothing uses any more first.`)
+    await leaveRoom(ctx, owner.id)
     const made = await store(ctx, owner, input, null)
     await recordAct(ctx, { action: 'keys.make', topic: 'keys', subject: made.row.id, name: input.name, after: told(made.row) })
     return made
   })
 }
 
-/** Ends a key; its sockets follow within seconds. A second time does nothing. */
+/** How many keys end together with one: those that it made itself, which whoever stole it may hold. */
+export const countEndingWith = async (ctx: Context, id: string): Promise<number> =>
+  (await listMadeByItself(ctx, await findRow(ctx, id))).length
+
+/** Ends a key, and with it those that it made itself; their sockets follow within seconds. A second time does nothing. */
 export async function revoke(ctx: Context, id: string): Promise<Key> {
   const row = await findRow(ctx, id)
   if (!mayRevoke(ctx, row)) throw new Forbidden('A key can end itself, and no other.')
   await ctx.transaction(async (ctx) => {
-    if (await markRevoked(ctx, id)) await recordAct(ctx, { action: 'keys.revoke', topic: 'keys', subject: id, name: row.name })
+    // A key that rotates itself at this moment is followed, or finds that it has ended.
+    await lockOwner(ctx, row.user_id)
+    if (!(await markRevoked(ctx, id))) return
+    const others = await listMadeByItself(ctx, row)
+    for (const other of others) {
+      await markRevoked(ctx, other)
+      ctx.changed('keys', other)
+    }
+    const data = others.length > 0 ? { data: { made_by_itself_and_revoked: others } } : {}
+    await recordAct(ctx, { action: 'keys.revoke', topic: 'keys', subject: id, name: row.name, ...data })
   })
   forgetAll(ctx)
   return await find(ctx, id)
 }
 
-/** A new key in place of one, which goes on working for the overlap. It may the same, and lives as long as the old one was made to. */
+/** Ends for good what somebody's keys may here, as part of removing them. Inside a transaction, whose audit row tells of it. */
+export async function revokeAllOf(ctx: Context, userId: string): Promise<number> {
+  await lockOwner(ctx, userId)
+  const revoked = await markAllRevoked(ctx, userId)
+  for (const id of revoked) ctx.changed('keys', id)
+  return revoked.length
+}
+
+/**
+ * A new key in place of one, which goes on working for the overlap. It may the same. By its owner it lives as long as the old one was made to;
+ * by itself it ends when the old one would have, so that no key outlives the end that a person chose.
+ */
 export async function rotate(ctx: Context, id: string, overlapMinutes: number, proof: Proof): Promise<Made> {
   await findRotatable(ctx, id)
   await confirm(ctx, proof)
@@ -226,9 +256,10 @@ export async function rotate(ctx: Context, id: string, overlapMinutes: number, p
     const old = await findRotatable(ctx, id)
     const now = ctx.now()
     const until = Math.min(now + overlapMinutes * minute, old.expires_at ?? Infinity)
-    const expires_at = old.expires_at === null ? null : now + old.expires_at - old.created_at
-    const made = await store(ctx, { id: old.user_id, handle: old.handle }, { ...inputOf(old), expires_at }, id)
+    const expires_at = old.expires_at === null || ctx.actor.key ? old.expires_at : now + old.expires_at - old.created_at
     await updateExpiry(ctx, id, until)
+    await leaveRoom(ctx, old.user_id)
+    const made = await store(ctx, { id: old.user_id, handle: old.handle }, { ...inputOf(old), expires_at }, id)
     await recordAct(ctx, {
       ...{ action: 'keys.rotate', topic: 'keys', subject: id, name: old.name },
       before: { expires_at: old.expires_at },

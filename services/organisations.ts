@@ -4,7 +4,7 @@ import { may } from '../monitoring/permissions'
 import { countOrganisations, insertMembership } from './accounts'
 import { recordAct } from './audit'
 import { findOrganisation, insertOrganisation, listOrganisations, renameOrganisation, type OrganisationRow } from './organisations/queries'
-import { forget, switchTo } from './sessions'
+import { forget, updateOrganisation } from './sessions'
 
 export interface Organisation {
   id: OrgId
@@ -87,6 +87,10 @@ export async function change(ctx: Context, id: OrgId, session: string | null): P
   const organisation = await find(ctx, id)
   if (organisation.role === null) throw new Forbidden('Join this organisation first.')
   if (session === null) throw new Conflict('Only a session can be switched: sign in by the form, or use a key of that organisation.')
-  await switchTo(ctx, session, id)
+  await contextOf(ctx.platform, ctx.actor, id).transaction(async (ctx) => {
+    await updateOrganisation(ctx, session, id)
+    await recordAct(ctx, { action: 'organisations.switch', topic: 'sessions', subject: id, name: organisation.name })
+  })
+  forget(ctx, ctx.actor.id)
   return organisation
 }

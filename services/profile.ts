@@ -23,7 +23,6 @@ export async function changePassword(
 ): Promise<{ ended: number }> {
   const member = await findMember(ctx, ctx.actor.id)
   if (!member) throw new Unauthorized()
-  await checkPassword(input.password, 'password', member.username)
   if (input.password !== input.repeat) throw new Invalid([{ field: 'repeat', message: 'This is not the same password.' }])
   try {
     await authenticate(ctx, member.username, input.current)
@@ -31,6 +30,7 @@ export async function changePassword(
     if (error instanceof Unauthorized) throw new Invalid([{ field: 'current', message: 'This is not your current password.' }])
     throw error
   }
+  await checkPassword(input.password, 'password', member.username)
   const hash = await hashPassword(input.password)
   const ended = await ctx.transaction(async (ctx) => {
     await updateUser(ctx, member.id, { password_hash: hash, password_changed_at: ctx.now() })
@@ -69,7 +69,8 @@ export async function change(ctx: Context, { username: given, theme, timezone }:
     await updateUser(ctx, member.id, { ...wanted, username_key: keyOf(username) })
     const only = (values: typeof wanted) => Object.fromEntries(changed.map((name) => [name, values[name]]))
     await recordAct(ctx, {
-      ...{ action: 'profile.change', topic: 'users', subject: member.id, name: username },
+      // What nobody else sees makes no other page look again.
+      ...{ action: 'profile.change', topic: changed.includes('username') ? 'users' : 'profiles', subject: member.id, name: username },
       ...{ before: only(member), after: only(wanted) },
     })
   })
@@ -82,10 +83,10 @@ export async function change(ctx: Context, { username: given, theme, timezone }:
 
 const historyLength = 20
 
-/** A person's last sign-ins, right and wrong, the newest first. */
+/** A person's last sign-ins, right and wrong, by form and by HTTP Basic, the newest first. */
 export async function listOwnSignIns(ctx: Context): Promise<SignIn[]> {
-  const both = await Promise.all([listSignIns(ctx, ctx.actor.id, 'right'), listSignIns(ctx, ctx.actor.id, 'refused')])
-  return both
+  const all = await Promise.all((['form', 'basic', 'refused'] as const).map((which) => listSignIns(ctx, ctx.actor.id, which)))
+  return all
     .flat()
     .sort((a, b) => b.at - a.at)
     .slice(0, historyLength)
@@ -94,7 +95,7 @@ export async function listOwnSignIns(ctx: Context): Promise<SignIn[]> {
 /** New devices that the person has not said anything about yet. */
 export async function newDevices(ctx: Context): Promise<SignIn[]> {
   const member = await findMember(ctx, ctx.actor.id, ctx.org)
-  const signIns = await listSignIns(ctx, ctx.actor.id, 'right')
+  const signIns = await listSignIns(ctx, ctx.actor.id, 'form')
   return signIns.filter(({ new_device, at }) => new_device && at > (member?.devices_seen_at ?? 0))
 }
 

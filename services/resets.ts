@@ -1,7 +1,6 @@
 import { contextOf, type Context } from '../monitoring/context'
 import { Conflict, Invalid } from '../monitoring/errors'
-import { checkPassword, findMemberByName, forgiveTries, hashPassword, updateUser } from './accounts'
-import { hashOf, makeToken } from './accounts'
+import { checkPassword, findMemberByName, findMemberIn, forgiveTries, hashOf, hashPassword, makeToken, updateUser } from './accounts'
 import { recordAct, recordRefusal } from './audit'
 import { findReset, markResetUsed, replaceReset } from './resets/queries'
 import { endOthers, forget } from './sessions'
@@ -9,6 +8,8 @@ import * as users from './users'
 
 /** OWASP ASVS 5.0, 6.4.3: such a link is for now. */
 const validMs = 15 * 60_000
+/** By so much the clocks of two consoles on one database may differ. */
+const skewMs = 60_000
 
 /** Makes a link with which a person chooses a new password, once. It voids the one before. */
 export async function make(ctx: Context, id: string): Promise<{ token: string; expires_at: number; username: string }> {
@@ -28,19 +29,32 @@ export type State = 'open' | 'used' | 'expired' | 'invalid'
 
 type Row = Awaited<ReturnType<typeof findReset>>
 
-function stateOf(ctx: Context, row: Row): State {
+/** A link is worth what its maker may, now: with their account, or with the rights that the person has got since, it is void. */
+async function isBacked(ctx: Context, { org_id, created_by, user_id }: NonNullable<Row>): Promise<boolean> {
+  const maker = await findMemberIn(ctx, created_by, org_id)
+  if (!maker) return false
+  const { id, username: name, rights } = maker
+  const asMaker = contextOf(ctx.platform, { ...ctx.actor, kind: 'user', id, name, rights }, org_id)
+  const person = await users.findIfThere(asMaker, user_id)
+  return person !== undefined && users.whyNot(asMaker, person, 'reset') === null
+}
+
+async function stateOf(ctx: Context, row: Row): Promise<State> {
   if (row?.disabled_at !== null) return 'invalid'
-  // Whoever made it for somebody of their organisation must not get at the installation with it.
-  if (row.instance_admin_at !== null && row.instance_admin_at > row.created_at) return 'invalid'
+  // When the clock was set back, links from before are void, and what was done before says nothing about those that are made since.
+  const latest = ctx.now() + skewMs
+  if (row.created_at > latest) return 'expired'
+  const isSince = (at: number | null) => at !== null && at > row.created_at && at <= latest
   // Whoever has changed the password since does not need it, and nobody else should have it.
-  if (row.used_at !== null || row.password_changed_at > row.created_at) return 'used'
-  return row.expires_at <= ctx.now() ? 'expired' : 'open'
+  if (row.used_at !== null || isSince(row.password_changed_at)) return 'used'
+  if (row.expires_at <= ctx.now()) return 'expired'
+  return (await isBacked(ctx, row)) ? 'open' : 'invalid'
 }
 
 /** What a link leads to, for whoever has it. */
 export async function open(ctx: Context, token: string): Promise<{ state: State; username: string }> {
   const row = await findReset(ctx, hashOf(token))
-  const state = stateOf(ctx, row)
+  const state = await stateOf(ctx, row)
   return { state, username: state === 'open' ? (row?.username ?? '') : '' }
 }
 
@@ -53,7 +67,7 @@ const refusals = {
 /** Sets the new password and ends every session; answers who may sign in with it. */
 export async function use(ctx: Context, input: { token: string; password: string; repeat: string }): Promise<string> {
   const row = await findReset(ctx, hashOf(input.token))
-  const state = stateOf(ctx, row)
+  const state = await stateOf(ctx, row)
   const there = contextOf(ctx.platform, ctx.actor, row?.org_id ?? ctx.org)
   if (!row || state !== 'open') {
     await recordRefusal(there, { action: 'resets.refused', subject: row?.user_id ?? 'unknown', data: { state } })
@@ -63,8 +77,9 @@ export async function use(ctx: Context, input: { token: string; password: string
   if (input.password !== input.repeat) throw new Invalid([{ field: 'repeat', message: 'This is not the same password.' }])
   const hash = await hashPassword(input.password)
   await there.transaction(async (ctx) => {
-    if (!(await markResetUsed(ctx, row.id))) throw new Conflict(refusals.used)
+    // The account first, as where links are made: on PostgreSQL the two would wait for each other otherwise.
     await setPassword(ctx, { id: row.user_id, username: row.username }, hash, 'link')
+    if (!(await markResetUsed(ctx, row.id))) throw new Conflict(refusals.used)
   })
   forget(ctx, row.user_id)
   forgiveTries(ctx, row.username)

@@ -9,6 +9,7 @@ import {
   deleteSession,
   deleteSessionOf,
   findSession,
+  findUser,
   listSessions,
   saveSession,
   touchSession,
@@ -55,19 +56,29 @@ export async function write(
   const now = ctx.now()
   const id = idOf(sid)
   cacheOf(ctx).delete(id)
-  await saveSession(ctx, {
-    id,
-    user_id: session.userId,
-    data: session.data,
-    address: session.address,
-    device: session.device?.slice(0, 300) ?? null,
-    created_at: now,
-    seen_at: now,
-    expires_at: expiryOf(now, now),
-    org_id: null,
-    confirmed_at: now,
+  // One commit for both: each waits for the disk, and everybody else with it.
+  await ctx.transaction(async (ctx) => {
+    await saveSession(ctx, {
+      id,
+      user_id: session.userId,
+      data: session.data,
+      address: session.address,
+      device: session.device?.slice(0, 300) ?? null,
+      created_at: now,
+      seen_at: now,
+      expires_at: expiryOf(now, now),
+      org_id: null,
+      confirmed_at: now,
+    })
+    if (session.userId !== null) await touchUser(ctx, session.userId, now)
   })
-  if (session.userId !== null) await touchUser(ctx, session.userId, now)
+}
+
+/** Whether the account is open, and its password still the one that was asked for at that moment. */
+export async function mayBegin(ctx: Context, userId: string, since: number): Promise<boolean> {
+  const user = await findUser(ctx, userId)
+  // A moment that is still to come is from before the clock was set back, and says nothing.
+  return user?.disabled_at === null && (user.password_changed_at <= since || user.password_changed_at > ctx.now() + minute)
 }
 
 export async function end(ctx: Context, sid: string): Promise<void> {
@@ -119,11 +130,8 @@ export async function endAll(ctx: Context, userId: string, keep: string | null, 
   return ended
 }
 
-/** Works in another organisation from now on, in this session. */
-export async function switchTo(ctx: Context, id: string, org: OrgId): Promise<void> {
-  await updateSession(ctx, id, { org_id: org })
-  cacheOf(ctx).delete(id)
-}
+/** Works in another organisation from now on, in this session; `forget` belongs after the commit. */
+export const updateOrganisation = (ctx: Context, id: string, org: OrgId): Promise<void> => updateSession(ctx, id, { org_id: org })
 
 /** When the password was typed last in this session. */
 export async function confirmedAt(ctx: Context, id: string): Promise<number> {
@@ -164,8 +172,11 @@ export async function resume(ctx: Context, sid: string, touch = true): Promise<R
   if (touch && now - known.seenAt >= minute) {
     known.seenAt = now
     try {
-      await touchSession(ctx, id, now, expiryOf(known.createdAt, now))
-      await touchUser(ctx, known.member.id, now)
+      const { createdAt, member } = known
+      await ctx.transaction(async (ctx) => {
+        await touchSession(ctx, id, now, expiryOf(createdAt, now))
+        await touchUser(ctx, member.id, now)
+      })
     } catch (error) {
       // A full disk must not keep anybody from reading that the disk is full.
       if (!(error instanceof Unavailable)) throw error

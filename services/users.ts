@@ -5,6 +5,7 @@ import { Conflict, Forbidden, NotFound } from '../monitoring/errors'
 import { may } from '../monitoring/permissions'
 import { recordAct } from './audit'
 import { keyOf, lockOrganisation } from './accounts'
+import { revokeAllOf } from './keys'
 import * as roles from './roles'
 import * as sessions from './sessions'
 import { whyNot, type Deed } from './users/policy'
@@ -17,13 +18,14 @@ import {
   markDisabled,
   markInstanceAdmin,
   onlyAdminIn,
+  organisationsOf,
   updateRole,
   type PersonFilter,
   type PersonRow,
 } from './users/queries'
 
 export { whyNot, type Deed } from './users/policy'
-export type { PersonFilter, PersonRow } from './users/queries'
+export { findPerson as findIfThere, type PersonFilter, type PersonRow } from './users/queries'
 
 const Place = z.tuple([z.int().nonnegative()])
 
@@ -91,7 +93,8 @@ export async function setRole(ctx: Context, id: string, role: string): Promise<P
 export async function disable(ctx: Context, id: string): Promise<PersonRow> {
   await ctx.transaction(async (ctx) => {
     await lockOrganisation(ctx, home)
-    if (ctx.org !== home) await lockOrganisation(ctx, ctx.org)
+    // Each of them could lose its last admin; always in this order, so that two who do it never wait for each other.
+    for (const org of await organisationsOf(ctx, id)) if (org !== home) await lockOrganisation(ctx, org)
     const person = await findFor(ctx, id, 'disable')
     if (!(await markDisabled(ctx, id, ctx.now()))) return
     const [orphan] = await onlyAdminIn(ctx, id)
@@ -122,7 +125,8 @@ export async function remove(ctx: Context, id: string): Promise<void> {
     await ensureAdminLeft(ctx)
     if (person.instance_admin) await ensureInstanceAdminLeft(ctx)
     if (person.elsewhere === 0) await sessions.endOthers(ctx, id, null)
-    await acted(ctx, person, 'users.remove', { before: { role: person.role } })
+    const keys_revoked = await revokeAllOf(ctx, id)
+    await acted(ctx, person, 'users.remove', { before: { role: person.role }, after: { keys_revoked } })
   })
   sessions.forget(ctx, id)
 }

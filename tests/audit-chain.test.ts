@@ -10,6 +10,7 @@ import { emptyDatabase, startApp, type StartOptions, type TestApp } from './help
 import { until } from './helpers/until'
 
 const day = 86_400_000
+const secrets = { first: 'one-secret-for-tests-0123456789abcdef', second: 'another-secret-for-tests-0123456789abcdef' }
 
 let app: TestApp
 let open = false
@@ -64,9 +65,19 @@ test('every entry gets its place and its hash within seconds, and the whole is a
   expect(all.map(({ no }) => no)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1))
   expect(new Set(all.map(({ hash }) => hash)).size).toBe(30)
   for (const { hash } of all) expect(hash).toMatch(/^[0-9a-f]{64}$/)
-  expect(await verify()).toEqual({ ok: true, count: 30, no: 30, hash: all.at(-1)?.hash })
+  const hash = all.at(-1)?.hash
+  expect(await verify()).toEqual({ ok: true, count: 30, no: 30, hash, unverified: null, strangers: { count: 0, first: [] } })
   expect(await audit.status(app.ctx)).toEqual({ sealed: 30, at: all.at(-1)?.at, waiting: 0, oldest: null })
-  expect((await examine()).text).toContain('ok    Audit trail: 30 sealed entries are as they were written')
+  expect((await examine()).text).toContain(
+    `ok    Audit trail: 30 sealed entries are as they were written, up to no. 30 with the hash ${hash ?? ''}`,
+  )
+  const said = () => app.log.filter((line) => JSON.stringify(line).includes('the audit trail is sealed up to here'))
+  await until(() => said().length > 0)
+  await seal()
+  expect(said()).toHaveLength(1)
+  app.advance(3_600_000)
+  await seal()
+  expect(JSON.stringify(said()[1])).toContain(hash)
 })
 
 test('several who seal at once, while others write, leave neither gaps nor forks', async () => {
@@ -80,11 +91,66 @@ test('several who seal at once, while others write, leave neither gaps nor forks
 
 test('more than one piece is sealed and verified piece by piece', async () => {
   await start()
+  app.expectLog(/that the console has not written/)
   await sql`insert into audit (id, org_id, at, actor_kind, actor_id, actor_name, action, subject)
     with recursive n(i) as (select 1 union all select i + 1 from n where i < 2300)
     select 'many-' || i, 'home', 1000 + i, 'user', 'many', 'many', 'many.do', 'number ' || i from n`.execute(app.ctx.db)
   await seal()
   expect(await verify()).toMatchObject({ ok: true, count: 2300 })
+})
+
+test('what was written by hand is sealed, and told of as not the console’s', async () => {
+  await start()
+  app.expectLog(/that the console has not written/)
+  await write(3)
+  await seal()
+  const columns = 'id, org_id, at, actor_kind, actor_id, actor_name, action, subject'
+  await sql
+    .raw(
+      `insert into audit (${columns}, mac) select 'copied', org_id, at, actor_kind, actor_id, actor_name, action, subject, mac from audit where subject = 's1'`,
+    )
+    .execute(app.ctx.db)
+  await sql.raw(`insert into audit (${columns}) values ('forged', 'home', 1000, 'user', 'user-bob', 'bob', 'x', 'x')`).execute(app.ctx.db)
+  await write(12)
+  await seal()
+  const found = await rows()
+  const forged = found.filter(({ id }) => ['copied', 'forged'].includes(id)).map(({ no }) => no)
+  expect(forged).toHaveLength(2)
+  expect(await verify()).toMatchObject({ ok: true, count: 17, strangers: { count: 2, first: forged } })
+  const { code, text } = await examine()
+  expect([code, text.match(/FAIL {2}Audit trail.*/g)]).toEqual([
+    1,
+    [`FAIL  Audit trail: 2 entries were not written by the console: no. ${forged.join(', ')}`],
+  ])
+  const logged = app.log.filter(({ msg }) => msg === 'the audit trail has entries that the console has not written')
+  expect(logged.flatMap(({ first }) => first)).toEqual(forged)
+})
+
+test('entries from before there were macs are sealed as they are, and no others without one', async () => {
+  const { url, drop } = await emptyDatabase()
+  const dataDir = mkdtempSync(join(tmpdir(), 'oc-chain-'))
+  const place = { dataDir, ...(url === null ? {} : { databaseUrl: url }) }
+  await start(place)
+  await app.stop()
+  const store = await openStore({ dataDir, databaseUrl: url, log: openLog('silent') })
+  await sql`delete from facts where name = 'audit.head'`.execute(store.db)
+  for (const id of ['old-1', 'old-2'])
+    await sql`insert into audit (id, org_id, at, actor_kind, actor_id, actor_name, action, subject)
+      values (${id}, 'home', 1000, 'user', 'x', 'x', 'x', 'x')`.execute(store.db)
+  await store.close()
+  await start(place)
+  app.expectLog(/that the console has not written/)
+  await write(2)
+  await seal()
+  expect(await verify()).toMatchObject({ ok: true, count: 4, strangers: { count: 0 } })
+  await sql`insert into audit (id, org_id, at, actor_kind, actor_id, actor_name, action, subject)
+    values ('new', 'home', 1000, 'user', 'x', 'x', 'x', 'x')`.execute(app.ctx.db)
+  await seal()
+  expect(await verify()).toMatchObject({ ok: true, count: 5, strangers: { count: 1, first: [5] } })
+  await app.close()
+  open = false
+  await drop()
+  rmSync(dataDir, { recursive: true, force: true })
 })
 
 describe('what somebody did to the database shows:', () => {
@@ -121,6 +187,13 @@ describe('what somebody did to the database shows:', () => {
       [`delete from facts where name = 'audit.head'`],
     ],
     [
+      'the newest ones missing, and the mark set back',
+      17,
+      'the mark of the newest sealed entry is not the console’s',
+      [`delete from audit where no > 17`, `update facts set value = replace(value, '"no":20', '"no":17') where name = 'audit.head'`],
+    ],
+    ['a mac of one that was sealed', 4, changed, [`update audit set mac = null where no = 4`]],
+    [
       'the first ones missing, as if their time were over',
       3,
       'the mark of what retention removed is not the console’s',
@@ -141,21 +214,69 @@ describe('what somebody did to the database shows:', () => {
     expect(text).toContain(`FAIL  Audit trail: is broken at entry no. ${no}: ${why}`)
   })
 
-  test('another SERVER_SECRET, of all and of the first part', async () => {
-    await start({ env: { SERVER_SECRET: 'one-secret-for-tests-0123456789abcdef' } })
+  test('another SERVER_SECRET, before the console has seen it', async () => {
+    await start({ env: { SERVER_SECRET: secrets.first } })
     await write(40)
     await seal()
-    const other = 'another-secret-for-tests-0123456789abcdef'
     const why = 'it was sealed with another SERVER_SECRET'
-    expect(await verify(other)).toEqual({ ok: false, no: 1, why })
-    expect((await examine({ SERVER_SECRET: other })).text).toContain(`FAIL  Audit trail: is broken at entry no. 1: ${why}`)
-    const { platform } = app
-    const later = { ...app.ctx, platform: { ...platform, config: { ...platform.config, serverSecret: other } } }
-    await audit.recordRefusal(later, { action: 'thing.do', subject: 'later' })
-    await audit.seal(later)
+    expect(await verify(secrets.second)).toEqual({ ok: false, no: 1, why })
+    expect((await examine({ SERVER_SECRET: secrets.second })).text).toContain(`FAIL  Audit trail: is broken at entry no. 1: ${why}`)
+  })
+})
+
+describe('with another SERVER_SECRET', () => {
+  test('the chain goes on, is verified from there, and says so', async () => {
+    const { url, drop } = await emptyDatabase()
+    const dataDir = mkdtempSync(join(tmpdir(), 'oc-chain-'))
+    const place = { dataDir, ...(url === null ? {} : { databaseUrl: url }) }
+    await start({ ...place, env: { SERVER_SECRET: secrets.first } })
+    await write(40)
     await seal()
-    expect(await verify()).toMatchObject({ ok: false })
-    expect((await rows()).map(({ no }) => no)).toEqual(Array.from({ length: 41 }, (_, index) => index + 1))
+    // Written with the old secret, and not sealed with it any more.
+    await write(3)
+    await app.stop()
+    await start({ ...place, env: { SERVER_SECRET: secrets.second } })
+    app.expectLog(/SERVER_SECRET has changed/)
+    await until(async () => (await rows()).some(({ action, hash }) => action === 'audit.secret' && hash !== null))
+    await write(5)
+    await seal()
+    expect(await verify()).toMatchObject({ ok: true, count: 6, no: 49, unverified: 43, strangers: { count: 0 } })
+    const { code, text } = await examine({ SERVER_SECRET: secrets.second })
+    expect(code).toBe(0)
+    expect(text).toContain('ok    Audit trail: 6 sealed entries are as they were written')
+    expect(text).toContain('note  Audit trail: entries up to no. 43 were sealed with another SERVER_SECRET and are not verified')
+    const [told] = (await audit.list(app.ctx, { filter: { action: 'audit.secret' }, limit: 2 })).items.map(audit.present)
+    expect(told?.words).toBe('began to seal the audit trail with another SERVER_SECRET')
+
+    await tamper(`update audit set actor_name = 'mallory' where no = 46`)
+    expect(await verify()).toEqual({ ok: false, no: 46, why: 'it is not what was sealed' })
+    await sql.raw(`update facts set value = replace(value, '"no":43', '"no":46') where name = 'audit.secret'`).execute(app.ctx.db)
+    expect(await verify()).toEqual({ ok: false, no: 46, why: 'the mark of where SERVER_SECRET changed is not the console’s' })
+    await app.close()
+    open = false
+    await drop()
+    rmSync(dataDir, { recursive: true, force: true })
+  })
+
+  test('a console that still has the old one leaves the trail to the newer one', async () => {
+    await start({ env: { SERVER_SECRET: secrets.first } })
+    await write(2)
+    await seal()
+    app.expectLog(/SERVER_SECRET has changed|this one leaves it/)
+    const { platform } = app
+    const kept = new Map<string, unknown>()
+    const keep = <T>(key: string, make: () => T): T => {
+      if (!kept.has(key)) kept.set(key, make())
+      return kept.get(key) as T
+    }
+    const newer = { ...app.ctx, platform: { ...platform, keep, config: { ...platform.config, serverSecret: secrets.second } } }
+    await audit.seal(newer)
+    await audit.recordRefusal(newer, { action: 'thing.do', subject: 'later' })
+    await audit.seal(app.ctx)
+    await audit.seal(newer)
+    await audit.seal(app.ctx)
+    expect(await audit.verify(app.platform.store, secrets.second)).toMatchObject({ ok: true, count: 2, unverified: 2 })
+    expect(app.log.filter((line) => JSON.stringify(line).includes('this one leaves it'))).toHaveLength(1)
   })
 })
 

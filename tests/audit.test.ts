@@ -13,6 +13,8 @@ let app: TestApp
 let alice: Agent
 beforeAll(async () => {
   app = await startApp()
+  // Many are put in by hand here, to have them quickly.
+  app.expectLog(/that the console has not written/)
   alice = await app.as('alice')
 })
 afterAll(() => app.close())
@@ -124,6 +126,19 @@ describe('the trail', () => {
     expect([signedIn?.words, signedIn?.subject, signedIn?.subject_name]).toEqual(['signed in', '', null])
   })
 
+  test('says who had invited whoever came in, and as what', async () => {
+    const accept = (after: Record<string, unknown>) =>
+      act(by('vera'), { action: 'invites.accept', subject: 'user-vera', name: 'vera', after })
+    await accept({ role: 'viewer', invited_by: 'boss' })
+    await accept({ role: 'night shift', invited_by: null })
+    const { items } = await audit.list(app.ctx, { filter: { action: 'invites.accept' }, limit: 2 })
+    const told = items.map(audit.present).map(({ words, subject, subject_name }) => [words, subject, subject_name])
+    expect(told.sort()).toEqual([
+      ['accepted an invitation as night shift', '', null],
+      ['accepted boss’s invitation as viewer', '', null],
+    ])
+  })
+
   test('is seen by those who may, and only that of their own organisation', async () => {
     for (const person of ['bob', 'carol'] as const)
       for (const path of ['/api/audit', '/api/audit/export', '/api/audit/export?format=csv'])
@@ -154,6 +169,21 @@ describe('the trail', () => {
 })
 
 describe('the page', () => {
+  test('counts what is sealed and waits in the organisation that looks, up to a number', async () => {
+    const ctx = contextOf(
+      app.platform,
+      { kind: 'user', id: 'user-erin', name: 'erin', rights: rightsOf.admin, key: null, address: null },
+      'new',
+    )
+    expect(await audit.statusHere(ctx)).toEqual({ sealed: 0, more: false, at: null, waiting: 0 })
+    await act(ctx, { action: 'things.make', subject: 't9' })
+    await until(async () => (await audit.statusHere(ctx)).sealed === 1)
+    expect(await audit.statusHere(ctx)).toEqual({ sealed: 1, more: false, at: expect.any(Number) as number, waiting: 0 })
+    await until(async () => (await audit.status(app.ctx)).waiting === 0)
+    expect(await audit.statusHere({ ...ctx, org: 'other' })).toMatchObject({ sealed: 10_000, more: true })
+    expect((await (await app.as('dave')).get('/audit')).text).toMatch(/At least 10,000\s+entries are/)
+  })
+
   test('shows what was filtered, in the zone of who looks, and never fails on what was typed', async () => {
     const shown = await alice.get('/audit?action=things.&person=user-ann')
     expect(shown.status).toBe(200)
@@ -318,6 +348,26 @@ describe('a refusal', () => {
     app.advance(61_000)
     await carol.get('/api/audit')
     await until(async () => (await refusals(`person=user-carol&from=${from}`)).length === 4)
+  })
+
+  test('of more than thirty routes in a minute is told of once, and costs nobody else theirs', async () => {
+    app.advance(3_600_000)
+    const person = (id: string, address: string) =>
+      contextOf(app.platform, { kind: 'user', id, name: id, rights: rightsOf.viewer, key: null, address }, home)
+    for (let i = 0; i < 100; i++)
+      audit.noteRefusal(person('user-loud', '192.0.2.1'), { path: `/r${i}`, method: 'GET', permission: null, reason: null })
+    audit.noteRefusal(person('user-quiet', '192.0.2.2'), { path: '/r1', method: 'GET', permission: null, reason: null })
+    await until(async () => (await page('person=user-quiet')).items.length === 1)
+    const loud = await until(async () => {
+      const { items } = await page('person=user-loud&limit=200')
+      return items.length >= 31 && items
+    })
+    expect(loud).toHaveLength(31)
+    const [more, ...others] = loud.filter(({ action }) => action !== 'access.refused')
+    expect([more, others]).toEqual([expect.objectContaining({ action: 'access.more.refused', subject: 'user-loud' }), []])
+    app.advance(61_000)
+    audit.noteRefusal(person('user-loud', '192.0.2.1'), { path: '/r99', method: 'GET', permission: null, reason: null })
+    await until(async () => (await page('person=user-loud&limit=200')).items.length === 32)
   })
 
   test('of what another site sent says so', async () => {

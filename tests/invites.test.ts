@@ -143,8 +143,8 @@ describe('an invitation', () => {
     })
     expect(told).toEqual([`home invites ${id}`])
     expect(await auditOf(app, 'invites.withdraw', id)).toMatchObject([{ actor_name: 'alice', subject_name: 'Nobody' }])
-    expect((await open(token)).status).toBe(404)
-    expect((await accept(token, 'withdrawn')).status).toBe(404)
+    expect((await open(token)).status).toBe(410)
+    expect((await accept(token, 'withdrawn')).status).toBe(410)
     expect(await roleOf('withdrawn')).toBeUndefined()
     expect(await listed()).toEqual([])
   })
@@ -250,6 +250,8 @@ describe('whoever is invited', () => {
     ['without a name', ' ', password, 'Choose a name.'],
     ['with an endless name', 'x'.repeat(65), password, 'Use 64 characters at the most.'],
     ['with a name of control characters', 'a\u0007b', password, 'Leave out the control characters.'],
+    ['with a name of signs that cannot be seen', 'al\u200dice', password, 'Leave out the characters that cannot be seen.'],
+    ['with the name of the console', 'The Console', password, 'The console itself goes by this name.'],
     ['with a name that somebody has, written otherwise', 'ＡLICE', password, 'Somebody here has this name.'],
     ['with a short password', 'ines', 'too short', 'Use at least 10 characters.'],
     ['with an endless password', 'ines', 'x'.repeat(1025), 'Use 1,024 characters at the most.'],
@@ -308,6 +310,33 @@ describe('whoever is invited', () => {
     expect((await open(another.token)).status).toBe(200)
     expect((await nobody.post('/invite/join').type('form').send({ token: another.token })).headers['location']).toBe('/sign-in')
     bodyOf(await alice.delete('/api/users/user-dave'), 'DELETE /api/users/:id')
+    bodyOf(await alice.delete(`/api/invites/${another.id}`), 'DELETE /api/invites/:id')
+  })
+
+  test('again after they were removed comes back as who they were, with their password and no other', async () => {
+    const first = await invite({ role: 'viewer' })
+    await accept(first.token, 'Return')
+    const { id } = await app.ctx.db.selectFrom('users').select('id').where('username', '=', 'Return').executeTakeFirstOrThrow()
+    bodyOf(await alice.delete(`/api/users/${id}`), 'DELETE /api/users/:id')
+    const { token } = await invite({ role: 'operator' })
+    const before = await everything(app)
+    const wrong = await accept(token, 'return', 'another long password')
+    expect([wrong.status, wrong.text.includes('Somebody here has this name.')]).toEqual([422, true])
+    expect(await everything(app)).toEqual(before)
+    expect(await auditOf(app, 'session.refused', id)).toMatchObject([{ org_id: 'home', data: { tried: 'return' } }])
+    const answer = await accept(token, 'RETURN')
+    expect([answer.status, answer.headers['location'], await roleOf('Return')]).toEqual([303, '/', 'operator'])
+    expect((await everything(app)).users).toEqual(before.users)
+    expect(await auditOf(app, 'invites.accept', id)).toMatchObject([{}, { actor_name: 'Return', data: { after: { role: 'operator' } } }])
+
+    // Guessing the password of somebody who was removed is slowed like everywhere.
+    bodyOf(await alice.delete(`/api/users/${id}`), 'DELETE /api/users/:id')
+    const another = await invite({ role: 'viewer' })
+    const tries = await Promise.all(Array.from({ length: 12 }, (_, i) => accept(another.token, 'Return', `a longer guess ${i}`)))
+    expect(new Set(tries.map(({ status }) => status))).toEqual(new Set([422, 429]))
+    await app.ctx.db.updateTable('users').set({ disabled_at: 1 }).where('id', '=', id).execute()
+    app.advance(60_000)
+    expect((await accept(another.token, 'Return')).status).toBe(422)
     bodyOf(await alice.delete(`/api/invites/${another.id}`), 'DELETE /api/invites/:id')
   })
 
@@ -459,10 +488,51 @@ test('an invitation is void when whoever made it may no longer invite, or no lon
   const nobody = await app.as(null)
   expect((await nobody.get(path)).status).toBe(200)
   await alice.patch('/api/users/user-carol').send({ role: 'viewer' }).expect(200)
-  expect((await nobody.get(path)).status).toBe(404)
+  expect((await nobody.get(path)).status).toBe(410)
   const token = path.split('token=')[1] ?? ''
   const accepted = await nobody.post('/invite').type('form').send({ token, username: 'too late', password: 'correct horse battery' })
-  expect(accepted.status).toBe(404)
+  expect(accepted.status).toBe(410)
   const { items } = (await alice.get('/api/invites')).body as { items: { id: string; expired: boolean }[] }
   expect(items.find((one) => one.id === id)).toMatchObject({ expired: true })
+})
+
+test('an invitation that was taken back, or whose maker lost the right, says so', async () => {
+  const [admin, stranger] = [await sessionOf(app, 'alice'), await app.as(null)]
+  const inviter = await addPerson(app, 'ivan', { role: 'admin' })
+  const [back, lost] = [await invite({ role: 'viewer' }, admin), await invite({ role: 'viewer' }, await sessionOf(app, 'ivan'))]
+  bodyOf(await admin.delete(`/api/invites/${back.id}`), 'DELETE /api/invites/:id')
+  bodyOf(await admin.patch(`/api/users/${inviter}`).send({ role: 'viewer' }), 'PATCH /api/users/:id')
+  for (const { token, id } of [back, lost]) {
+    for (const answer of [await open(token, stranger), await accept(token, 'too late again', password, stranger)]) {
+      expect(answer.status).toBe(410)
+      expect(answer.text).toContain('This invite was withdrawn')
+      expect(answer.text).not.toContain('never one of ours')
+    }
+    expect(await auditOf(app, 'invites.refused', id)).toMatchObject([{ actor_name: 'nobody', data: { state: 'withdrawn' } }])
+  }
+  const none = await open('never-made', stranger)
+  expect([none.status, none.text.includes('never one of ours')]).toEqual([404, true])
+})
+
+test('the link says for as many days as were chosen', async () => {
+  const admin = await sessionOf(app, 'alice')
+  for (const [days, said] of [
+    ['1', 'within 1 day '],
+    ['7', 'within 7 days '],
+    ['30', 'within 30 days '],
+  ] as const)
+    expect((await admin.post('/users/invite').type('form').send({ role: 'viewer', days })).text).toContain(said)
+})
+
+test('nor does the token stand in the log when a request with it fails', async () => {
+  const broken = await startApp()
+  broken.expectLog(/a request failed/)
+  await broken.ctx.db.schema.alterTable('invites').renameTo('elsewhere').execute()
+  const answer = await (await broken.as(null)).get('/invite?token=canary-token&x=1&n%65xt=%2Fcanary&%74oken=canary-too')
+  expect(answer.status).toBe(500)
+  expect(broken.log.find(({ msg }) => msg === 'a request failed')).toMatchObject({
+    url: '/invite?token=•••••&x=1&next=•••••&token=•••••',
+  })
+  expect(JSON.stringify(broken.log)).not.toContain('canary')
+  await broken.close()
 })

@@ -266,6 +266,7 @@ describe('a stolen database', () => {
       ...{ dataDir: app.dataDir, unclaimed: true, env: { SERVER_SECRET: 'another secret, of 32 characters or more' } },
       ...(databaseUrl === null ? {} : { databaseUrl }),
     })
+    for (const one of [app, stolen]) one.expectLog(/SERVER_SECRET has changed|with another SERVER_SECRET/)
     expectProblem(await (await stolen.as(null)).get('/api/health').set('Authorization', `Bearer ${key}`), 401)
     await stolen.close()
   })

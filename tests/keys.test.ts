@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import * as keys from '../services/keys'
 import { password, startApp, type TestApp } from './helpers/app'
 import { bodyOf, expectProblem, fieldsOf } from './helpers/routes'
 import { until } from './helpers/until'
@@ -108,6 +109,19 @@ describe('a key', () => {
       expect(expectProblem(await (await app.as('carol')).get(`/api/health?x=1&${name}=${key}`), 400).detail).toContain('Authorization')
     },
   )
+
+  test('can be looked for by its start, which is no secret', async () => {
+    const { id, start, key } = await make('carol')
+    const carol = await app.as('carol')
+    expect((await carol.get(`/api/keys?q=${start}`)).status).toBe(200)
+    expect((await carol.get(`/keys?q=${start}`)).status).toBe(200)
+    expect((await carol.get(`/api/health?by_api_key_name=${id}`)).text).not.toContain('does not belong in the address')
+    for (const query of [`q=${key}`, `q=${encodeURIComponent(key).replaceAll('_', '%5F')}`, `q=Bearer%20${key}`, `${key}=1`])
+      expect([query, expectProblem(await carol.get(`/api/keys?${query}`), 400).detail]).toEqual([
+        query,
+        expect.stringContaining('Authorization: Bearer'),
+      ])
+  })
 
   test('remembers when and from where it was used, once a minute', async () => {
     const { id, key } = await make('bob')
@@ -231,6 +245,10 @@ describe('making one', () => {
     expect(expectProblem(await dave.post('/api/keys').send({ name: 'x', role: 'viewer', password }), 409).detail).toContain('100 keys')
     expect((await dave.delete('/api/keys/many-1')).status).toBe(200)
     expect((await dave.post('/api/keys').send({ name: 'x', role: 'viewer', password })).status).toBe(201)
+    const rotate = (overlap_minutes: number) => dave.post('/api/keys/many-2/rotate').send({ password, overlap_minutes })
+    expect(expectProblem(await rotate(60), 409).detail).toContain('100 keys')
+    expect((await find('dave', 'many-2')).expires_at).toBeNull()
+    expect((await rotate(0)).status).toBe(201)
   })
 
   test('by a key is refused, whatever it may', async () => {
@@ -361,6 +379,58 @@ describe('rotation', () => {
       expect.arrayContaining([expect.objectContaining({ action: 'keys.rotate', key_id: id, actor_name: 'bob' })]),
     )
   })
+})
+
+describe('a key that rotates itself', () => {
+  const rotateItself = async ({ id, key }: { id: string; key: string }) =>
+    bodyOf<Made>(await (await byKey(key)).post(`/api/keys/${id}/rotate`).send({}), 'POST /api/keys/:id/rotate')
+
+  test('never lives longer than a person said', async () => {
+    const expires_at = new Date(app.ctx.now() + 90 * minute).toISOString()
+    const first = await make('bob', { password, expires_at })
+    app.advance(30 * minute)
+    const second = await rotateItself(first)
+    app.advance(30 * minute)
+    const third = await rotateItself(second)
+    expect([second.expires_at, third.expires_at]).toEqual([expires_at, expires_at])
+    app.advance(30 * minute)
+    expect(await statusOf(third.key)).toBe(401)
+  })
+
+  test('ends with all that it made when it is revoked, and without what its owner made of those', async () => {
+    const first = await make('bob', { name: 'chained', password })
+    const second = await rotateItself(first)
+    const third = await rotateItself(second)
+    const bob = await app.as('bob')
+    const mine = bodyOf<Made>(await bob.post(`/api/keys/${third.id}/rotate`).send({ password }), 'POST /api/keys/:id/rotate')
+    const fourth = await rotateItself(mine)
+    expect((await bob.get(`/keys/${first.id}/revoke`)).text).toContain('2 keys that it made end with it')
+    expect((await bob.get(`/keys/${fourth.id}/revoke`)).text).not.toContain('that it made')
+    expect((await bob.delete(`/api/keys/${first.id}`)).status).toBe(200)
+    expect(await Promise.all([first, second, third, mine, fourth].map(({ key }) => statusOf(key)))).toEqual([401, 401, 401, 200, 200])
+    const [row] = (await auditOf(first.id)).filter(({ action }) => action === 'keys.revoke')
+    expect(JSON.parse(row?.data ?? '')).toEqual({ made_by_itself_and_revoked: [second.id, third.id] })
+  })
+
+  test('is caught by being revoked at the same moment', async () => {
+    const first = await make('bob', { name: 'raced', password })
+    const program = await byKey(first.key)
+    const bob = await app.as('bob')
+    const [rotated] = await Promise.all([program.post(`/api/keys/${first.id}/rotate`).send({}), bob.delete(`/api/keys/${first.id}`)])
+    expect([201, 401, 409]).toContain(rotated.status)
+    expect((await list('bob', '?q=raced&state=active')).items).toEqual([])
+  })
+})
+
+test('all of somebody’s keys in one organisation end for good', async () => {
+  const [one, other] = [await make('carol', { password }), await make('carol', { password })]
+  const bobs = await make('bob', { password })
+  const active = (await list('carol', '?state=active&limit=500')).items.length
+  const there = { ...app.ctx, org: 'other' }
+  expect(await there.transaction((ctx) => keys.revokeAllOf(ctx, 'user-carol'))).toBe(0)
+  expect(await app.ctx.transaction((ctx) => keys.revokeAllOf(ctx, 'user-carol'))).toBe(active)
+  await until(async () => (await statusOf(one.key)) === 401)
+  expect([await statusOf(other.key), await statusOf(bobs.key), (await find('carol', one.id)).state]).toEqual([401, 200, 'revoked'])
 })
 
 describe('the pages', () => {

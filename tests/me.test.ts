@@ -57,6 +57,9 @@ describe('who I am', () => {
     expect(await me(basicOf(app, 'carol'))).toMatchObject({ username: 'carol', via: 'basic', key: null })
     const key = await keyOfAgent(app, carol, { name: 'reader', role: 'viewer', scopes: ['health.read'] })
     expect(await me(key)).toMatchObject({ username: 'carol', via: 'key', key: { name: 'reader' }, actions: ['health.read'] })
+    const narrow = await keyOfAgent(app, await app.as('alice'), { name: 'narrow', role: 'viewer' })
+    expect(await me(narrow)).toMatchObject({ username: 'alice', via: 'key', role: 'viewer', instance_admin: false })
+    expect((await me(narrow)).actions).toEqual((await me(carol)).actions.filter((action) => !action.startsWith('accounts.')))
     expectProblem(await nobody.get('/api/me'), 401)
     expect((await carol.get('/api/me')).text).not.toMatch(/password|\$2b\$|username_key/)
   })
@@ -93,6 +96,14 @@ describe('who I am', () => {
     ['no name', { username: ' ' }, 'username'],
     ['an endless name', { username: 'x'.repeat(65) }, 'username'],
     ['a name with control characters', { username: 'a\u0007b' }, 'username'],
+    ['a name with a letter that cannot be seen', { username: 'al\u200bice' }, 'username'],
+    ['a name that is turned around', { username: '\u202eecila' }, 'username'],
+    ['a name of two lines', { username: 'alice\u2028alice' }, 'username'],
+    ['a name of two paragraphs', { username: 'alice\u2029alice' }, 'username'],
+    ['the name of the console', { username: 'The  Console' }, 'username'],
+    ['the name of nobody', { username: 'ＮＯＢＯＤＹ' }, 'username'],
+    ['the name of the system', { username: 'System' }, 'username'],
+    ['the name of an audience', { username: 'Whoever\u00a0is looking' }, 'username'],
     ['a name that is a list', { username: ['carol'] }, 'username'],
     ['a name that somebody has, written otherwise', { username: 'ＡLICE' }, 'username'],
     ['a theme that there is not', { theme: 'pink' }, 'theme'],
@@ -132,6 +143,13 @@ describe('who I am', () => {
     expect(fieldsOf(await carol.patch('/api/me').send(body), 422)).toEqual([field])
     expect(await everything(app)).toEqual(before)
     expect(({} as Record<string, unknown>)['admin']).toBeUndefined()
+  })
+
+  test.each([
+    ['europe/BERLIN', 'Europe/Berlin'],
+    ['utc', 'UTC'],
+  ])('keeps the zone %s as the platform spells it', async (timezone, kept) => {
+    expect(await patched(await app.as('bob'), { timezone })).toMatchObject({ timezone: kept })
   })
 
   test('takes no more from the form of the profile either', async () => {
@@ -327,7 +345,9 @@ describe('the history of my sign-ins', () => {
     await signIn(app, 'nora', password, iphone)
     expect((await laptop.get('/profile')).text).not.toMatch(notice)
     await signIn(app, 'nora', password, 'curl/8.5.0')
-    expect((await laptop.get('/profile')).text).toMatch(notice)
+    const last = (await laptop.get('/profile')).text
+    expect(last).toMatch(notice)
+    expect(last).toContain('<b>curl</b>')
     expect((await carol.get('/profile')).text).not.toMatch(notice)
   })
 
@@ -348,6 +368,28 @@ describe('the history of my sign-ins', () => {
     expect(other).not.toContain('wendelin')
     // Wrong tries by a stranger are no new device.
     expect(text).not.toMatch(notice)
+  })
+
+  test('tells of HTTP Basic once for each network and day, which is no new device', async () => {
+    await addPerson(app, 'basil')
+    const basic = agentWith(app, { Authorization: `Basic ${Buffer.from(`basil:${password}`).toString('base64')}` })
+    const told = await changesDuring(app, async () => {
+      for (let i = 0; i < 3; i++) {
+        await Promise.all([1, 2, 3].map(() => basic.get('/api/health').expect(200)))
+        app.advance(11_000)
+      }
+    })
+    expect(told).toEqual([])
+    const entries = () => auditOf(app, 'session.basic', 'user-basil')
+    expect(await entries()).toMatchObject([{ actor_name: 'basil', subject_name: 'basil', data: { device: 'HTTP Basic' } }])
+    app.advance(24 * 3_600_000)
+    await basic.get('/api/health').expect(200)
+    expect(await entries()).toHaveLength(2)
+    const browser = await signIn(app, 'basil', password, firefox)
+    const { text } = await browser.get('/profile')
+    expect(text.slice(text.indexOf('id="sign-ins"')).match(/HTTP Basic/g)).toHaveLength(2)
+    expect(text).not.toMatch(notice)
+    carol = await sessionOf(app, 'carol')
   })
 
   test('of somebody in another organisation stands in that one’s audit trail only', async () => {

@@ -113,5 +113,5 @@ test('every table belongs to an organisation, but for those of the installation 
   const without = tables
     .filter(({ name, columns }) => !name.startsWith('sqlite_') && !columns.some((column) => column.name === 'org_id'))
     .map(({ name }) => name)
-  expect(without.sort()).toEqual(['facts', 'migrations', 'organisations', 'resets', 'users'])
+  expect(without.sort()).toEqual(['facts', 'migrations', 'organisations', 'users'])
 })

@@ -3,6 +3,7 @@ import * as metrics from '../services/metrics'
 import * as health from '../services/health'
 import { startApp, type Person, type TestApp } from './helpers/app'
 import { disk, measured, pm2Keeps, pm2Says, running } from './helpers/machine'
+import { addPerson, sessionOf } from './helpers/people'
 import { features } from './helpers/routes'
 
 let app: TestApp
@@ -68,6 +69,73 @@ describe('the overview', () => {
     expect(text).toContain('PM2 is not running')
     await pm2Says(app, { state: 'unreachable', at: app.ctx.now(), reason: 'PM2 did not answer within 5 s' })
     expect(textOf(await pageOf('carol'))).toContain('PM2 did not answer within 5 s')
+  })
+})
+
+describe('an organisation without a machine', () => {
+  test('has one calm place in place of figures and processes; its events stay', async () => {
+    const html = await pageOf('dave')
+    expect(html).toContain('No machine reports to this organisation yet')
+    expect(html).not.toMatch(/pm2|class="oc-tile|class="oc-chart|id="processes"/i)
+    expect(html).toContain('id="latest_events"')
+    expect(linksIn(html)).toContain('/keys')
+    expect(/<live-source topics="([^"]*)"/.exec(html)?.[1]).toBe('health,events')
+    expect(await pageOf('alice')).not.toContain('No machine reports')
+  })
+
+  test('has no link to settings that it could not open', async () => {
+    expect((await (await app.as('dave')).get('/settings')).status).toBe(403)
+    for (const path of ['/', '/palette']) {
+      expect(linksIn(await pageOf('dave', path))).not.toContain('/settings')
+      expect(linksIn(await pageOf('alice', path))).toContain('/settings')
+    }
+  })
+})
+
+describe('whoever may not see how everything is', () => {
+  const withRole = async (name: string, actions: readonly string[]) => {
+    const made = await (await app.as('alice')).post('/api/roles').send({ name, actions })
+    expect(made.status).toBe(201)
+    await addPerson(app, name, { role: (made.body as { id: string }).id })
+    return await sessionOf(app, name)
+  }
+
+  test('is led on to the first page that they may see, with its own links alone', async () => {
+    const auditor = await withRole('auditor', ['audit.read'])
+    const porter = await withRole('porter', ['processes.read'])
+    for (const [agent, to] of [
+      [auditor, '/audit'],
+      [porter, '/profile'],
+    ] as const)
+      for (let i = 0; i < 2; i++) {
+        const answer = await agent.get('/')
+        expect([answer.status, answer.headers['location']]).toEqual([303, to])
+      }
+    const palette = await auditor.get('/palette')
+    expect([palette.status, linksIn(palette.text.replace(/^[\s\S]*class="oc-commands"/, ''))]).toEqual([
+      200,
+      expect.arrayContaining(['/audit', '/profile']),
+    ])
+  })
+
+  test('has no mark of it on any page, and follows nothing of it', async () => {
+    const auditor = await sessionOf(app, 'auditor')
+    for (const path of ['/audit', '/profile']) {
+      const { status, text } = await auditor.get(path)
+      expect(status).toBe(200)
+      expect(text).not.toMatch(/id="health"|topics="[^"]*health/)
+    }
+    const seen = await (await app.as('carol')).get('/profile')
+    expect(seen.text).toMatch(/id="health"/)
+    expect(seen.text).toMatch(/topics="[^"]*health/)
+  })
+
+  test('is offered no process that they may not see', async () => {
+    await pm2Keeps(app, running(0, 'web'))
+    const starter = await withRole('starter', ['processes.restart'])
+    expect((await starter.get('/palette')).text).not.toContain('Restart web')
+    const both = await withRole('both', ['processes.restart', 'processes.read'])
+    expect((await both.get('/palette')).text).toContain('Restart web')
   })
 })
 

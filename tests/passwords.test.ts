@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads'
 import { password, startApp, type Agent, type TestApp } from './helpers/app'
 import { addPerson, basicOf, sessionOf } from './helpers/people'
 import { bodyOf, fieldsOf } from './helpers/routes'
@@ -71,4 +72,18 @@ test('two passwords that share 72 bytes are two passwords', async () => {
   bodyOf(await change(`${shared} One`), 'POST /api/me/password')
   current = `${shared} One`
   expect([await works(`${shared} Two`), await works(shared), await works(`${shared} One`)]).toEqual([false, false, true])
+})
+
+test('a new one is looked for in the thread of the hashes, which nobody waits for, and after the current one was right', async () => {
+  const asked = jest.spyOn(Worker.prototype, 'postMessage')
+  const guesses = () => asked.mock.calls.flatMap(([message]) => (message as { question: { guess?: string } }).question.guess ?? [])
+  app.advance(61_000)
+  expect(fieldsOf(await person.post('/api/me/password').send({ current: 'wrong', password: 'qwertyuiop' }), 422)).toEqual(['current'])
+  expect(guesses()).toEqual([])
+  app.advance(61_000)
+  const disguised = 'P@$$w0rd!Adm1n$3cr3t'.repeat(4).slice(0, 64)
+  expect((await change(disguised)).status).toBe(200)
+  current = disguised
+  expect(guesses()).toEqual([disguised])
+  asked.mockRestore()
 })

@@ -291,6 +291,29 @@ test('a change of a role reaches those who have it at once: their pages are clos
   open.close()
 })
 
+describe('open pages', () => {
+  const topicsOf = async (agent: Agent, path: string) =>
+    /<live-source topics="([^"]*)"/.exec((await agent.get(path)).text)?.[1]?.split(',') ?? []
+
+  test('of the people and the roles follow what they show, as far as the viewer may', async () => {
+    for (const path of ['/users', '/users/user-bob']) expect(await topicsOf(alice, path)).toEqual(['health', 'users', 'invites', 'roles'])
+    expect(await topicsOf(alice, '/roles')).toEqual(['health', 'roles', 'users'])
+    const { id } = await make('Reader', ['users.read', 'health.read'])
+    await addPerson(app, 'rita', { role: id })
+    expect(await topicsOf(await sessionOf(app, 'rita'), '/users/user-bob')).toEqual(['health', 'users'])
+  })
+
+  test('hear of a role and of an invitation', async () => {
+    const onRoles = await app.live('alice', '/live?topics=roles')
+    const onInvites = await app.live('alice', '/live?topics=invites')
+    await make('Heard of', ['health.read'])
+    await onRoles.frame((frame) => frame.includes('action="refresh"'))
+    expect(onInvites.frames.join()).not.toContain('refresh')
+    bodyOf(await alice.post('/api/invites').send({ role: 'viewer' }), 'POST /api/invites')
+    await onInvites.frame((frame) => frame.includes('action="refresh"'))
+  })
+})
+
 describe('nobody gives away what they do not have', () => {
   const own = ['users.read', 'users.manage', 'users.invite', 'roles.read', 'roles.manage', 'keys.make', 'health.read']
   let max: Agent

@@ -275,7 +275,7 @@ test('a removed person is signed out, their keys here stop, and they cannot come
   const told = await changesDuring(app, async () => {
     expect(bodyOf(await alice.delete('/api/users/user-ray'), 'DELETE /api/users/:id')).toEqual({ removed: true })
   })
-  expect(told).toEqual(['home users user-ray'])
+  expect(told).toEqual([expect.stringMatching(/^home keys /), 'home users user-ray'])
   expect((await ray.get('/profile')).status).toBe(303)
   expect((await closed).code).toBe(4401)
   await until(async () => (await key.get('/api/health')).status === 401, 5000)
@@ -328,6 +328,19 @@ describe('those who have less', () => {
     // They go on in the other one.
     const there = await sessionOf(app, 'both')
     expect((await there.get('/api/me')).body).toMatchObject({ organisation: { id: 'other' } })
+  })
+
+  test('an account that also belongs elsewhere says in how many others, and in which to an instance admin only', async () => {
+    await addOrganisation(app, 'Elsewhere & Sons')
+    await addPerson(app, 'three', { role: 'viewer' })
+    await addMember(app, 'user-three', 'Elsewhere & Sons', 'viewer')
+    await addMember(app, 'user-three', 'other', 'viewer')
+    const seenBy = async (agent: Agent) => (await agent.get('/users/user-three')).text
+    expect(await seenBy(alice)).toContain('Elsewhere &amp; Sons')
+    expect(await seenBy(erin)).not.toContain('Elsewhere')
+    expect(await seenBy(erin)).toContain('in 2 others')
+    expect((await erin.get('/users/user-bob')).text).not.toContain('Organisations')
+    await app.ctx.db.deleteFrom('memberships').where('user_id', '=', 'user-three').execute()
   })
 
   test('a role that manages people manages nobody who may do more, and promotes nobody beyond itself, least of all its owner', async () => {
@@ -383,8 +396,15 @@ describe('administering the installation', () => {
 
     const bob = await sessionOf(app, 'bob')
     expectProblem(await bob.post('/api/organisations').send({ name: 'No' }), 403)
-    expect((await form(alice, '/users/user-bob/instance-admin')).headers['location']).toBe('/users/user-bob')
-    expect((await user('user-bob')).instance_admin).toBe(true)
+    const question = await alice.get('/users/user-bob/instance-admin')
+    const fields = Object.fromEntries(
+      [...question.text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]+)"/g)].map(([, name = '', value = '']) => [name, value]),
+    )
+    expect((await form(alice, '/users/user-bob/instance-admin')).status).toBe(422)
+    for (let i = 0; i < 2; i++) {
+      expect((await form(alice, '/users/user-bob/instance-admin', fields)).headers['location']).toBe('/users/user-bob')
+      expect((await user('user-bob')).instance_admin).toBe(true)
+    }
     expect((await bob.get('/api/me')).body).toMatchObject({ instance_admin: true, role: 'operator' })
     for (let i = 0; i < 2; i++) await patched(alice, 'user-bob', { instance_admin: false })
     expect(await auditOf(app, 'users.instance_admin', 'user-bob')).toMatchObject([

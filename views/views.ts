@@ -42,7 +42,8 @@ export interface Shell extends Plain {
   /** null while there is only one. */
   organisation: { current: string; others: readonly { id: string; name: string }[] } | null
   nav: { label: string; items: NavItem[] }[]
-  health: Health
+  /** null: not theirs to see. */
+  health: Health | null
   timezone: string
   /** Short: "IST". */
   zone: string

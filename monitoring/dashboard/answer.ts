@@ -58,16 +58,29 @@ export function sendProblem(dashboard: Dashboard, request: IncomingMessage, resp
   sendText(request, response, error.status, 'application/problem+json; charset=utf-8', JSON.stringify(problem))
 }
 
+/** The address of a request as the log may have it: tokens work once, but an error leaves them unused. */
+function urlForLog(url = ''): string {
+  const start = url.indexOf('?') + 1
+  if (start === 0) return url
+  const query = url.slice(start).split('&')
+  const shown = query.map((part) => {
+    const [name = ''] = new URLSearchParams(part).keys()
+    return /^(?:token|next)\b/i.test(name) ? `${name}=•••••` : part
+  })
+  return url.slice(0, start) + shown.join('&')
+}
+
 export function asAppError({ platform }: Dashboard, request: IncomingMessage, thrown: unknown): AppError {
   if (thrown instanceof AppError) {
-    if (thrown.status >= 500) platform.log.warn({ err: thrown, request_id: requestIdOf(request), url: request.url }, thrown.title)
+    if (thrown.status >= 500)
+      platform.log.warn({ err: thrown, request_id: requestIdOf(request), url: urlForLog(request.url) }, thrown.title)
     return thrown
   }
   const { status, message } = thrown as { status?: number; message?: string }
   // Express's own: a path that cannot be decoded.
   if (status === 400) return new Malformed(`The address cannot be read: ${message ?? ''}`.slice(0, 200))
   platform.log.error(
-    { err: asError(thrown), request_id: requestIdOf(request), method: request.method, url: request.url },
+    { err: asError(thrown), request_id: requestIdOf(request), method: request.method, url: urlForLog(request.url) },
     'a request failed',
   )
   return new AppError(500, 'Something went wrong on our side', 'The log of the server has the details under the id of this request.')

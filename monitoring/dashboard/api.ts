@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Malformed } from '../errors'
+import { Malformed, OtherSite } from '../errors'
 import { keyOf, sendText, shared } from './answer'
 import { Download, sendDownload } from './download'
 import type { EndpointRoute } from './endpoint'
@@ -32,9 +32,19 @@ export async function serveEndpoint(
   await count(clientOf(identity, address))
   admit(endpoint.permission, identity)
   // A browser adds no key by itself: whoever sends one has it.
-  if (endpoint.method !== 'GET' && !identity?.key) security.checkOrigin(request, sessions.carriesCredentials(request))
+  if (!identity?.key) {
+    if (endpoint.method !== 'GET') security.checkOrigin(request, sessions.carriesCredentials(request))
+    // A link on another site must not make a browser fetch what leaves a trace.
+    else if (endpoint.path.startsWith('/api/') && request.headers['sec-fetch-site'] === 'cross-site') throw new OtherSite()
+  }
   const query = parse(endpoint.query ?? noParameters, queryOf(request.url ?? ''), 400)
-  const body = endpoint.body ? parse(endpoint.body, await readJson(request), 422) : undefined
+  let body: unknown
+  if (endpoint.body) {
+    body = parse(endpoint.body, await readJson(request), 422)
+    // A body can take half a minute to arrive: whoever was shut out meanwhile does not act with what they had before.
+    identity = await sessions.identify(request, { touch: false })
+    admit(endpoint.permission, identity)
+  }
   const ctx = contextFor(dashboard, identity, request)
   const produce = async () => {
     const answer = await endpoint.answer({ ctx, params, query, body, identity: identity ?? null, origin: originOf(dashboard, request) })
@@ -49,7 +59,9 @@ export async function serveEndpoint(
 
 /** Addresses stand in logs, histories and referrers. */
 function refuseKeyInAddress(url: string): void {
-  if (/[?&](?:api[-_]?key|access[-_]?token|[^=&]*=jug_)/i.test(url))
+  const isKey = (text: string) => /jug_[a-z0-9._-]{1,80}_\d{1,15}_[0-9a-f]{64}/i.test(text)
+  const given = Object.entries(queryOf(url))
+  if (given.some(([name, value]) => /^(?:api[-_]?key|access[-_]?token)$/i.test(name) || [name, value].flat().some(isKey)))
     throw new Malformed(
       'A key does not belong in the address: send it in the header “Authorization: Bearer <key>”, and make another one of this.',
     )

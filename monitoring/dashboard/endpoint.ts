@@ -37,7 +37,8 @@ export interface Flash {
 export type Answer =
   | { kind: 'view'; name: keyof Views; props: object; title: string; status?: number; live?: readonly string[]; retryAfter?: number | null }
   | { kind: 'redirect'; to: string; flash?: Flash }
-  | { kind: 'sign-in'; userId: string; to: string }
+  /** `since`: when the password was asked for; one that was changed after that lets nobody in. */
+  | { kind: 'sign-in'; userId: string; to: string; since: number }
   | { kind: 'sign-out'; to: string }
 
 export const view = <Name extends keyof Views>(

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { AppError } from '../errors'
+import type { Security } from './security'
 
 const opText = 1
 
@@ -25,7 +26,7 @@ export function textFrame(text: string): Buffer {
   return frame
 }
 
-export function refuse(wire: Duplex, error: AppError | undefined): void {
+export function refuse(wire: Duplex, error: AppError | undefined, common: Security['headers']): void {
   const status = error?.status ?? 500
   const body = JSON.stringify({
     type: 'about:blank',
@@ -39,7 +40,7 @@ export function refuse(wire: Duplex, error: AppError | undefined): void {
     ...(status === 401 ? ['WWW-Authenticate: Basic realm="Operations Center", charset="UTF-8"'] : []),
     ...(error?.retryAfterSeconds == null ? [] : [`Retry-After: ${error.retryAfterSeconds}`]),
     'Content-Type: application/problem+json; charset=utf-8',
-    'X-Content-Type-Options: nosniff',
+    ...common.map(([name, value]) => `${name}: ${value}`),
     `Content-Length: ${Buffer.byteLength(body)}`,
   ]
   // Otherwise a client that does not close its half keeps it for ever.

@@ -4,7 +4,7 @@ import type { Config } from '../config'
 import { TooMany } from '../errors'
 import type { Identity } from './session'
 
-export type LimitName = 'api' | 'ingest' | 'sign-in'
+export type LimitName = 'api' | 'forms' | 'ingest' | 'sign-in'
 
 /** Who is counted: a key or a person by their id, everybody else by where they come from. */
 export type Client = { readonly id: string; readonly limit: number | null } | { readonly address: string }
@@ -30,6 +30,7 @@ export function openLimits(config: Config): Limits {
   const refused = new WeakSet<IncomingMessage>()
   const usual: Readonly<Record<LimitName, number>> = {
     api: config.apiRateLimit,
+    forms: config.apiRateLimit,
     ingest: config.ingestRateLimit,
     'sign-in': config.signInRateLimit,
   }
@@ -48,7 +49,12 @@ export function openLimits(config: Config): Limits {
         next()
       },
     })
-  const limits: Record<LimitName, RateLimitRequestHandler> = { api: make('api'), ingest: make('ingest'), 'sign-in': make('sign-in') }
+  const limits: Record<LimitName, RateLimitRequestHandler> = {
+    api: make('api'),
+    forms: make('forms'),
+    ingest: make('ingest'),
+    'sign-in': make('sign-in'),
+  }
   return {
     async check(request, response, client, limit) {
       const own = 'id' in client ? client.limit : null

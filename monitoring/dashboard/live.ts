@@ -112,6 +112,8 @@ export function openHub(options: {
   let closed = false
   let unreadable = false
   let retry: NodeJS.Timeout | undefined
+  let looking: Promise<void> | undefined
+  let lookAgain = false
 
   const audienceContext = ({ org, rights }: Audience): Context =>
     contextOf(platform, { ...systemActor, id: 'audience', name: 'whoever is looking', rights }, org)
@@ -130,7 +132,7 @@ export function openHub(options: {
       // Another process may have made the change, and this one remembers what was before.
       if (rows.some(({ topic }) => aboutPeople.has(topic))) {
         sessions.forget()
-        void lookAtListeners()
+        lookAtListeners()
       }
       for (const channel of channels.values()) schedule(channel)
     }
@@ -397,25 +399,39 @@ export function openHub(options: {
 
   // ---- Who still may listen
 
-  async function lookAtListeners(): Promise<void> {
+  /** One look at a time, and at most four a second, however much is changed. */
+  function lookAtListeners(): void {
+    lookAgain = true
+    looking ??= (async () => {
+      while (lookAgain && !closed) {
+        lookAgain = false
+        await lookOnce()
+        await new Promise((resolve) => setTimeout(resolve, repaintMs).unref())
+      }
+      looking = undefined
+    })()
+  }
+
+  async function lookOnce(): Promise<void> {
     // A hundred sockets of one session are one question.
-    const asked = new Map<string, Promise<boolean>>()
+    const asked = new Map<string, Promise<Identity | undefined | 'unknown'>>()
     const looks = [...everybody].map(async ({ request, identity, socket }) => {
       const credentials = `${request.headers.cookie ?? ''}\n${request.headers.authorization ?? ''}`
       let answer = asked.get(credentials)
-      if (!answer) asked.set(credentials, (answer = isStill(request, identity)))
+      if (!answer) asked.set(credentials, (answer = whoIsIt(request)))
+      const now = await answer
       // A page that is told so loads itself again, with what its person may see now.
-      if (!(await answer)) socket.close(4401, 'signed out')
+      if (now !== 'unknown' && !isSame(now, identity)) socket.close(4401, 'signed out')
     })
     await Promise.all(looks)
   }
 
-  async function isStill(request: IncomingMessage, then: Identity): Promise<boolean> {
+  async function whoIsIt(request: IncomingMessage): Promise<Identity | undefined | 'unknown'> {
     try {
-      return isSame(await sessions.identify(request, { touch: false }), then)
+      return await sessions.identify(request, { touch: false })
     } catch (error) {
-      // A database that is away for a moment has signed nobody out.
-      return !(error instanceof Unauthorized)
+      // A database that is away for a moment has signed nobody out; whoever is refused, for whatever reason, is out.
+      return error instanceof AppError && !(error instanceof Unavailable) ? undefined : 'unknown'
     }
   }
 
@@ -426,7 +442,7 @@ export function openHub(options: {
       const beat = textFrame(`~${platform.now()}`)
       for (const listener of everybody) if (listener.channel.kind === 'page' && !listener.held) write(listener, beat, slowBytes)
     }, pace.beatMs),
-    setInterval(() => void lookAtListeners(), pace.checkMs),
+    setInterval(lookAtListeners, pace.checkMs),
     setInterval(() => {
       for (const listener of everybody) {
         if (!listener.alive) listener.socket.terminate()
@@ -474,7 +490,7 @@ export function openHub(options: {
         accept(request, wire, head).catch((thrown: unknown) => {
           const error = thrown instanceof AppError ? thrown : undefined
           if (!error) log.error({ err: asError(thrown) }, 'a socket could not be opened')
-          refuse(wire, error)
+          refuse(wire, error, security.headers)
         })
       })
     },

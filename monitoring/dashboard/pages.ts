@@ -5,6 +5,7 @@ import { asAppError, challengeTo, keyOf, sendCompressed, sendProblem, sendText, 
 import type { ActionRoute, Answer, Call, Flash, PageRoute } from './endpoint'
 import { compressOnce, gzipAround } from './gzip'
 import type { Dashboard } from './http'
+import { clientOf } from './limits'
 import type { Page } from './render'
 import { admit, contextFor, originOf, parse, queryOf, readForm, requestIdOf } from './request'
 import { cookieValue, type Identity } from './session'
@@ -48,9 +49,15 @@ export async function servePage(dashboard: Dashboard, page: PageRoute, request: 
 
 export async function serveAction(dashboard: Dashboard, action: ActionRoute, request: Request, response: Response): Promise<void> {
   const { sessions, security, limits } = dashboard
-  if (action.limit) await limits.check(request, response, { address: security.addressOf(request) }, action.limit)
-  const identity = await personOf(dashboard, request)
+  const address = security.addressOf(request)
+  if (action.limit) await limits.check(request, response, { address }, action.limit)
+  const early = await personOf(dashboard, request)
   security.checkOrigin(request, sessions.carriesCredentials(request))
+  if (early) await limits.check(request, response, clientOf(early, address), 'forms')
+  if (early || action.permission === 'public') admit(action.permission, early)
+  const form = await readForm(request)
+  // A form can take half a minute to arrive: whoever was shut out meanwhile does not act with what they had before.
+  const identity = early && (await personOf(dashboard, request, { touch: false }))
   if (!identity && action.permission !== 'public') {
     response.redirect(303, '/sign-in')
     return
@@ -62,7 +69,6 @@ export async function serveAction(dashboard: Dashboard, action: ActionRoute, req
     identity: identity ?? null,
     origin: originOf(dashboard, request),
   }
-  const form = await readForm(request)
   const query = parse(action.query, queryOf(request.originalUrl), 400)
   try {
     const body = parse(action.body, form, 422)
@@ -105,7 +111,7 @@ async function sendAnswer(
       response.redirect(303, answer.to)
       return
     case 'sign-in':
-      await dashboard.sessions.begin(request, answer.userId)
+      await dashboard.sessions.begin(request, answer.userId, answer.since)
       response.redirect(303, answer.to)
       return
     case 'sign-out':

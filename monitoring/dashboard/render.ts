@@ -1,25 +1,16 @@
 import type { Views, Health, NavItem, Shell } from '../../views/views'
 import type { Platform } from '../context'
 import { initials } from '../markup'
-import { may, type Action, type Rights } from '../permissions'
+import { may, type Rights } from '../permissions'
 import { openTemplates, type Templates } from '../templates'
 import { readAssets } from './assets'
 import type { Answer, Flash } from './endpoint'
 import type { Compressed } from './gzip'
+import { openTo, type NavEntry } from './nav'
 import type { Principal } from './session'
 
 /** A view with its body rendered, ready to be put into the page around it. */
 export type Page = Extract<Answer, { kind: 'view' }> & { readonly body: string; readonly seq: number; readonly compressedBody?: Compressed }
-
-/** A page that the sidebar, the bottom bar and the palette lead to. */
-export interface NavEntry {
-  readonly group: 'Watch' | 'Act' | 'Manage'
-  readonly label: string
-  readonly href: string
-  readonly icon: string
-  readonly permission: Action | null
-  readonly tab: boolean
-}
 
 export interface Renderer {
   readonly assets: Readonly<Record<string, string>>
@@ -42,7 +33,7 @@ const isEntrance = (name: keyof Views): boolean => /^(session|invites|resets)\//
 
 const whole = (html: string) => ({ before: html, body: '', after: '' })
 
-/** Topics that every page follows: the state at the foot of the sidebar. */
+/** Topics that every page follows whose viewer may: the state at the foot of the sidebar. */
 const everywhere = ['health']
 
 /** Shorter than anybody notices, and long enough that a page asked for hundreds of times a second does not ask the database as often. */
@@ -101,8 +92,8 @@ export function openRenderer(
         path,
         user: { id: principal.id, name: principal.username, initials: initials(principal.username), role: principal.role },
         organisation: organisations > 1 ? await organisationFor(principal) : null,
-        nav: navFor(nav, principal.rights, path),
-        health,
+        nav: navFor(openTo(nav, principal.rights, principal.org_id), path),
+        health: may(principal, 'health.read') ? health : null,
         timezone,
         zone: zoneName(timezone, now),
         now,
@@ -116,12 +107,12 @@ export function openRenderer(
   }
 }
 
-const navFor = (entries: readonly NavEntry[], rights: Rights, path: string): { label: string; items: NavItem[] }[] =>
+const navFor = (entries: readonly NavEntry[], path: string): { label: string; items: NavItem[] }[] =>
   (['Watch', 'Act', 'Manage'] as const)
     .map((label) => ({
       label,
       items: entries
-        .filter(({ group, permission }) => group === label && (permission === null || may({ rights }, permission)))
+        .filter(({ group }) => group === label)
         .map(({ label, href, icon, tab }) => ({
           label,
           href,

@@ -48,6 +48,8 @@ export interface Accounts {
   read(sid: string): Promise<string | undefined>
   write(sid: string, session: { userId: string | null; data: string; address: string | null; device: string | null }): Promise<void>
   end(sid: string): Promise<void>
+  /** Whether the account is open, and its password still the one that was asked for at that moment. */
+  mayBegin(userId: string, since: number): Promise<boolean>
   /** A session of this person has begun. */
   noteSignIn(address: string, userId: string, userAgent: string | null): Promise<void>
   /** Something about people, roles, keys or sessions was changed: what is remembered of them is read again. */
@@ -71,7 +73,7 @@ export interface Sessions {
   carriesCredentials(request: IncomingMessage): boolean
   forget(): void
   /** Begins a session of this person, under a new id: one that was known before somebody signed in is worth nothing afterwards. */
-  begin(request: Request, userId: string): Promise<void>
+  begin(request: Request, userId: string, since: number): Promise<void>
   /** express-session, for the few routes that begin and end sessions; every other request only looks its session up. */
   readonly middleware: RequestHandler
 }
@@ -142,7 +144,7 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
     forget: () => {
       accounts.forget()
     },
-    async begin(request, userId) {
+    async begin(request, userId, since) {
       const address = security.addressOf(request)
       const device = request.headers['user-agent'] ?? null
       await new Promise<void>((resolve, reject) => {
@@ -158,7 +160,12 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
           })
         })
       })
-      await accounts.noteSignIn(address, userId, device)
+      // Only now, when whoever changes the password would find the session and end it.
+      if (await accounts.mayBegin(userId, since)) await accounts.noteSignIn(address, userId, device)
+      else {
+        await accounts.end(request.sessionID)
+        throw new Unauthorized('This name and password do not match.')
+      }
     },
     middleware: (request, response, next) => {
       // express-session keeps a Secure cookie back unless it sees TLS, which ends at the proxy: the public address decides.

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { systemActor, visitor } from '../context'
 
 /** A form's field that may be given any number of times. */
 export const several = (one: z.ZodType<string>) =>
@@ -24,26 +25,45 @@ export const text = (most: number) =>
     .max(most)
     .refine((value) => !value.includes('\0') && value.isWellFormed(), 'This contains characters that cannot be stored.')
 
+/** What something can be called: nothing in it that cannot be seen, so that no two names look the same. */
+export const name = (most: number) =>
+  z
+    .string()
+    .trim()
+    .max(most, `Use ${most} characters at the most.`)
+    .regex(/^\P{Cc}*$/u, 'Leave out the control characters.')
+    .refine((name) => !/[\p{Cf}\p{Zl}\p{Zp}]/u.test(name), 'Leave out the characters that cannot be seen.')
+    .refine((name) => name.isWellFormed(), 'This contains characters that cannot be stored.')
+
+/** As the audit trail calls those who are nobody. */
+const reserved = new Set([systemActor.id, systemActor.name, visitor(null).name, 'whoever is looking'])
+
 /** What somebody can be called. */
-export const username = z
-  .string()
-  .trim()
+export const username = name(64)
   .min(1, 'Choose a name.')
-  .max(64, 'Use 64 characters at the most.')
-  .regex(/^\P{Cc}*$/u, 'Leave out the control characters.')
-  .refine((name) => name.isWellFormed(), 'This contains characters that cannot be stored.')
+  .refine(
+    (name) => !reserved.has(name.normalize('NFKC').trim().toLowerCase().replace(/\s+/g, ' ')),
+    'The console itself goes by this name. Choose another one.',
+  )
 
 export const Theme = z.enum(['auto', 'light', 'dark'], 'Choose one of the three.')
 
-/** The platform's list names each zone once, in an older spelling for some, and leaves UTC out: all that work are accepted. */
-export const timezone = z.string().refine((zone) => {
+const zoneOf = (text: string): string | null => {
   try {
-    new Intl.DateTimeFormat('en', { timeZone: zone })
-    return true
+    return new Intl.DateTimeFormat('en', { timeZone: text }).resolvedOptions().timeZone
   } catch {
-    return false
+    return null
   }
-}, 'There is no such zone.')
+}
+
+/**
+ * The platform's list names each zone once, in an older spelling for some, and leaves UTC out: all that work are accepted,
+ * in any case of letters, and kept as the platform spells them.
+ */
+export const timezone = z
+  .string()
+  .refine((zone) => zoneOf(zone) !== null, 'There is no such zone.')
+  .overwrite((zone) => zoneOf(zone) ?? zone)
 
 export const limit = z
   .string()

@@ -4,7 +4,7 @@ import Bowser from 'bowser'
 export function deviceOf(userAgent: string | null): string {
   if (!userAgent) return 'Unknown device'
   const { browser, os } = Bowser.parse(userAgent)
-  if (browser.name && os.name) return `${browser.name} on ${os.name}`
+  if (browser.name) return os.name ? `${browser.name} on ${os.name}` : browser.name
   // Programs call themselves "curl/8.5.0".
-  return browser.name ?? /^[\w.-]{1,40}/.exec(userAgent)?.[0] ?? 'Unknown device'
+  return /^[\w.-]{1,40}/.exec(userAgent)?.[0] ?? 'Unknown device'
 }

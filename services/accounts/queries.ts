@@ -145,6 +145,29 @@ export async function findMemberByName(ctx: Context, username: string): Promise<
   return key.includes('\0') ? undefined : inOrganisation(await members(ctx).where('username_key', '=', key).execute(), null)
 }
 
+export interface Account {
+  id: string
+  username: string
+  password_hash: string
+  disabled_at: number | null
+  /** The organisation they joined first; null: they were removed from every one. */
+  org_id: OrgId | null
+}
+
+/** Across organisations: whoever has this name, a member of one or not, disabled or not. */
+export async function findAccount(ctx: Context, username: string): Promise<Account | undefined> {
+  const key = keyOf(username)
+  if (key.includes('\0')) return undefined
+  return await ctx.db
+    .selectFrom('users')
+    .leftJoin('memberships', 'memberships.user_id', 'users.id')
+    .select(['users.id', 'username', 'password_hash', 'disabled_at', 'org_id'])
+    .where('username_key', '=', key)
+    .orderBy('memberships.created_at')
+    .orderBy('org_id')
+    .executeTakeFirst()
+}
+
 /** Across organisations: a session names only its user, and where they work now. */
 export const findMember = async (ctx: Context, id: string, org: OrgId | null = null): Promise<Member | undefined> =>
   inOrganisation(await members(ctx).where('users.id', '=', id).execute(), org)
@@ -165,13 +188,15 @@ export interface SignIn {
 
 const Device = z.object({ device: z.string().default('Unknown device'), new_device: z.boolean().default(false) })
 
-/** A person's last sign-ins, the newest first. Apart from the refused ones, which a stranger can make as many of as they like. */
-export async function listSignIns(ctx: Context, user: string, which: 'right' | 'refused'): Promise<SignIn[]> {
+const signIns = { form: 'session.start', basic: 'session.basic', refused: 'session.refused' } as const
+
+/** A person's last sign-ins of one kind, the newest first. Each kind by itself: a stranger can make as many refused ones as they like. */
+export async function listSignIns(ctx: Context, user: string, which: keyof typeof signIns): Promise<SignIn[]> {
   const rows = await ctx.db
     .selectFrom('audit')
     .select(['at', 'address', 'data'])
     .where('subject', '=', user)
-    .where('action', '=', which === 'right' ? 'session.start' : 'session.refused')
+    .where('action', '=', signIns[which])
     .orderBy('at', 'desc')
     .orderBy('id', 'desc')
     .limit(50)

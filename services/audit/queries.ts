@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { Context } from '../../monitoring/context'
 import type { Act } from '../audit'
+import { keyOf, macOf } from './mac'
 import { plain, redacted } from './redact'
 
 export interface AuditTable {
@@ -18,6 +19,8 @@ export interface AuditTable {
   key_id: string | null
   key_name: string | null
   subject_name: string | null
+  /** By which the console knows that it has written it; null in entries from before there was one. */
+  mac: string | null
   /** Its place in the chain; null until it is sealed. */
   no: number | null
   hash: string | null
@@ -47,31 +50,39 @@ const columns = [
   'hash',
 ] as const
 
+/** An entry as people read it. */
+export type ReadRow = Omit<AuditTable, 'mac'>
+
+/** An entry as it is sealed. */
+export type ChainRow = AuditTable
+
+const chainColumns = [...columns, 'mac'] as const
+
 /** A context, or the store that the doctor has opened. */
 export type Source = Pick<Context, 'db'>
 
 export async function insertAudit(ctx: Context, { action, subject, name, before, after, data }: Act): Promise<void> {
   const { actor } = ctx
   const said = { ...data, ...(before ? { before } : {}), ...(after ? { after } : {}) }
+  const row = {
+    id: ctx.newId(),
+    org_id: ctx.org,
+    at: ctx.now(),
+    actor_kind: actor.kind,
+    actor_id: actor.id,
+    actor_name: actor.name,
+    address: actor.address,
+    action,
+    subject: plain(subject),
+    data: Object.keys(said).length > 0 ? redacted(said) : null,
+    key_id: actor.key?.id ?? null,
+    key_name: actor.key?.name ?? null,
+    subject_name: name == null ? null : plain(name),
+  }
+  const mac = macOf(keyOf(ctx.platform.config.serverSecret), row)
   await ctx.db
     .insertInto('audit')
-    .values({
-      id: ctx.newId(),
-      org_id: ctx.org,
-      at: ctx.now(),
-      actor_kind: actor.kind,
-      actor_id: actor.id,
-      actor_name: actor.name,
-      address: actor.address,
-      action,
-      subject: plain(subject),
-      data: Object.keys(said).length > 0 ? redacted(said) : null,
-      key_id: actor.key?.id ?? null,
-      key_name: actor.key?.name ?? null,
-      subject_name: name == null ? null : plain(name),
-      no: null,
-      hash: null,
-    })
+    .values({ ...row, mac, no: null, hash: null })
     .execute()
 }
 
@@ -98,7 +109,7 @@ export interface Page {
  * Newest first, a page at a time by keyset. An index gives its rows in the order of time for one action and one subject only,
  * so several are asked one by one in the same statement.
  */
-export async function listAudit(ctx: Context, filter: Indexed, { limit, after }: Page): Promise<AuditTable[]> {
+export async function listAudit(ctx: Context, filter: Indexed, { limit, after }: Page): Promise<ReadRow[]> {
   const branch = (action: string | undefined, column: 'subject' | 'subject_name' | undefined) => {
     const { person, subject, from, to } = filter
     let query = ctx.db.selectFrom('audit').select(columns).where('org_id', '=', ctx.org)
@@ -174,7 +185,7 @@ export async function listActors(ctx: Context): Promise<{ id: string; name: stri
 
 // ---- The chain, of the whole installation
 
-export type AuditFact = 'audit.head' | 'audit.anchor' | 'audit.kept-from'
+export type AuditFact = 'audit.head' | 'audit.anchor' | 'audit.secret' | 'audit.kept-from'
 
 export interface Fact {
   value: string
@@ -218,8 +229,8 @@ export async function replaceFact({ db }: Source, name: AuditFact, before: strin
 }
 
 /** Those that wait to be sealed, the oldest first. */
-export const listUnsealed = ({ db }: Source, limit: number): Promise<AuditTable[]> =>
-  db.selectFrom('audit').select(columns).where('hash', 'is', null).orderBy('at').orderBy('id').limit(limit).execute()
+export const listUnsealed = ({ db }: Source, limit: number): Promise<ChainRow[]> =>
+  db.selectFrom('audit').select(chainColumns).where('hash', 'is', null).orderBy('at').orderBy('id').limit(limit).execute()
 
 export async function countUnsealed({ db }: Source, most: number): Promise<{ count: number; oldest: number | null }> {
   const some = db.selectFrom('audit').select('at').where('hash', 'is', null).orderBy('at').orderBy('id').limit(most)
@@ -228,6 +239,50 @@ export async function countUnsealed({ db }: Source, most: number): Promise<{ cou
     .select((row) => [row.fn.countAll<number>().as('count'), row.fn.min<number | null>('at').as('oldest')])
     .executeTakeFirstOrThrow()
 }
+
+export async function countUnwritten({ db }: Source): Promise<number> {
+  const { count } = await db
+    .selectFrom('audit')
+    .select((row) => row.fn.countAll<number>().as('count'))
+    .where('mac', 'is', null)
+    .executeTakeFirstOrThrow()
+  return count
+}
+
+// ---- The same of one organisation
+
+export async function countSome(ctx: Context, most: number): Promise<number> {
+  const some = ctx.db.selectFrom('audit').select('at').where('org_id', '=', ctx.org).limit(most)
+  const { count } = await ctx.db
+    .selectFrom(some.as('some'))
+    .select((row) => row.fn.countAll<number>().as('count'))
+    .executeTakeFirstOrThrow()
+  return count
+}
+
+export async function countUnsealedHere(ctx: Context, most: number): Promise<number> {
+  const some = ctx.db.selectFrom('audit').select('at').where('hash', 'is', null).where('org_id', '=', ctx.org).limit(most)
+  const { count } = await ctx.db
+    .selectFrom(some.as('some'))
+    .select((row) => row.fn.countAll<number>().as('count'))
+    .executeTakeFirstOrThrow()
+  return count
+}
+
+export async function newestSealedHere(ctx: Context): Promise<number | null> {
+  const newest = await ctx.db
+    .selectFrom('audit')
+    .select('at')
+    .where('org_id', '=', ctx.org)
+    .where('hash', 'is not', null)
+    .orderBy('at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  return newest?.at ?? null
+}
+
+// ---- Sealing and removing
 
 export interface Link {
   id: string
@@ -245,13 +300,14 @@ export async function sealRows(ctx: Context, links: readonly Link[]): Promise<nu
   return Number(numAffectedRows ?? 0n)
 }
 
-export interface Sealed extends AuditTable {
+export interface Sealed extends ChainRow {
   no: number
+  hash: string
 }
 
 /** A piece of the chain, in its order. */
 export const listSealed = ({ db }: Source, after: number, limit: number): Promise<Sealed[]> =>
-  db.selectFrom('audit').select(columns).where('no', '>', after).orderBy('no').limit(limit).$castTo<Sealed>().execute()
+  db.selectFrom('audit').select(chainColumns).where('no', '>', after).orderBy('no').limit(limit).$castTo<Sealed>().execute()
 
 export async function newestNo({ db }: Source): Promise<number> {
   const newest = await db

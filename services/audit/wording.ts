@@ -1,7 +1,7 @@
-import type { AuditTable } from './queries'
+import type { ReadRow } from './queries'
 
 /** An entry of the trail as it is read: `data` is what JSON said. */
-export interface AuditRow extends Omit<AuditTable, 'data'> {
+export interface AuditRow extends Omit<ReadRow, 'data'> {
   readonly data: Readonly<Record<string, unknown>> | null
 }
 
@@ -29,7 +29,6 @@ type Table = Readonly<Record<string, string>>
 const phrases: Table = {
   'access.refused': 'was refused at',
   'console.configured': 'made the first account,',
-  'invites.accept': 'accepted the invitation',
   'invites.make': 'made an invitation for',
   'invites.refused': 'was refused with the invitation',
   'invites.withdraw': 'withdrew the invitation of',
@@ -65,13 +64,17 @@ const phrases: Table = {
 
 /** What says all by itself: the subject is whoever did it, or the trail. */
 const sentences: Table = {
+  'access.more.refused': 'was refused more often in this minute than is written down one by one',
   'audit.export': 'exported the audit trail',
   'audit.prune': 'removed old entries from the audit trail',
+  'audit.secret': 'began to seal the audit trail with another SERVER_SECRET',
   'console.claim': 'claimed the console',
+  'invites.accept': 'accepted an invitation',
   'password.change': 'changed their password',
   'profile.change': 'changed their profile',
   'profile.devices': 'confirmed their new devices',
   'session.end': 'signed out',
+  'session.basic': 'used HTTP Basic',
   'session.start': 'signed in',
 }
 
@@ -104,10 +107,17 @@ function changesOf(before: unknown, after: unknown): Entry['changes'] {
     .filter((change) => change.before !== change.after)
 }
 
+/** "accepted boss’s invitation as viewer" */
+function acceptance(after: unknown): string | undefined {
+  const { role, invited_by } = record(after)
+  if (typeof role !== 'string') return undefined
+  return `accepted ${typeof invited_by === 'string' ? `${invited_by}’s` : 'an'} invitation as ${role}`
+}
+
 /** How an entry is told to people. */
 export function present(row: AuditRow): Entry {
   const { before, after, ...rest } = row.data ?? {}
-  const sentence = said(sentences, row.action)
+  const sentence = (row.action === 'invites.accept' ? acceptance(after) : undefined) ?? said(sentences, row.action)
   const name = rest['name'] ?? rest['username']
   return {
     id: row.id,

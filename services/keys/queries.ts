@@ -196,6 +196,57 @@ export async function markRevoked(ctx: Context, id: string): Promise<boolean> {
   return numUpdatedRows === 1n
 }
 
+/**
+ * The keys that work and were made from this one by itself, and by those again. Where the trail no longer says who replaced a key,
+ * it counts as replaced by itself.
+ */
+export async function listMadeByItself(ctx: Context, { id, user_id }: Pick<KeyTable, 'id' | 'user_id'>): Promise<string[]> {
+  const links = await ctx.db
+    .selectFrom('keys')
+    .select((row) => [
+      'id',
+      'replaces',
+      row.and([row('revoked_at', 'is', null), sql<boolean>`not ${lifeless(ctx.now())}`]).as('works'),
+      row
+        .exists(
+          row
+            .selectFrom('audit')
+            .select('audit.id')
+            .whereRef('audit.org_id', '=', 'keys.org_id')
+            .whereRef('audit.subject', '=', 'keys.replaces')
+            .where('audit.action', '=', 'keys.rotate')
+            .where('audit.key_id', 'is', null),
+        )
+        .as('by_person'),
+    ])
+    .where('org_id', '=', ctx.org)
+    .where('user_id', '=', user_id)
+    .where('replaces', 'is not', null)
+    .execute()
+  const after = new Map(links.map((link) => [link.replaces, link]))
+  const made: string[] = []
+  for (let link = after.get(id); link && !link.by_person; link = after.get(link.id)) {
+    after.delete(link.replaces)
+    if (link.works) made.push(link.id)
+  }
+  return made
+}
+
+/** Revokes what still works of somebody's keys here, and says which those were. */
+export async function markAllRevoked(ctx: Context, owner: string): Promise<string[]> {
+  const now = ctx.now()
+  const rows = await ctx.db
+    .updateTable('keys')
+    .set({ revoked_at: now })
+    .where('org_id', '=', ctx.org)
+    .where('user_id', '=', owner)
+    .where('revoked_at', 'is', null)
+    .where(sql<boolean>`not ${lifeless(now)}`)
+    .returning('id')
+    .execute()
+  return rows.map(({ id }) => id)
+}
+
 export async function updateExpiry(ctx: Context, id: string, expiresAt: number): Promise<void> {
   await ctx.db.updateTable('keys').set({ expires_at: expiresAt }).where('org_id', '=', ctx.org).where('id', '=', id).execute()
 }

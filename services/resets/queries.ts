@@ -3,6 +3,9 @@ import type { Context } from '../../monitoring/context'
 export interface ResetTable {
   id: string
   user_id: string
+  /** Where it was made, and by whom. */
+  org_id: string
+  created_by: string
   /** SHA-256 of the token in the link. */
   token_hash: string
   created_at: number
@@ -27,20 +30,27 @@ export async function replaceReset(ctx: Context, user: string, hash: string, exp
   await ctx.db.deleteFrom('resets').where('user_id', '=', user).execute()
   await ctx.db
     .insertInto('resets')
-    .values({ id: ctx.newId(), user_id: user, token_hash: hash, created_at: ctx.now(), expires_at: expiresAt, used_at: null })
+    .values({
+      id: ctx.newId(),
+      user_id: user,
+      org_id: ctx.org,
+      created_by: ctx.actor.id,
+      token_hash: hash,
+      created_at: ctx.now(),
+      expires_at: expiresAt,
+      used_at: null,
+    })
     .execute()
 }
 
-/** Across organisations: whoever has the link is not signed in. `org_id`: the one they joined first. */
+/** Across organisations: whoever has the link is not signed in. */
 export const findReset = (ctx: Context, hash: string) =>
   ctx.db
     .selectFrom('resets')
     .innerJoin('users', 'users.id', 'resets.user_id')
-    .leftJoin('memberships', 'memberships.user_id', 'users.id')
-    .orderBy('memberships.created_at')
-    .orderBy('org_id')
     .select([
       'org_id',
+      'created_by',
       'resets.id',
       'resets.user_id',
       'username',
@@ -49,7 +59,6 @@ export const findReset = (ctx: Context, hash: string) =>
       'used_at',
       'password_changed_at',
       'disabled_at',
-      'instance_admin_at',
     ])
     .where('token_hash', '=', hash)
     .executeTakeFirst()

@@ -44,6 +44,9 @@ export async function touchSession(ctx: Context, id: string, seenAt: number, exp
     .execute()
 }
 
+export const findUser = (ctx: Context, id: string) =>
+  ctx.db.selectFrom('users').select(['disabled_at', 'password_changed_at']).where('id', '=', id).executeTakeFirst()
+
 export async function touchUser(ctx: Context, id: string, seenAt: number): Promise<void> {
   await ctx.db.updateTable('users').set({ seen_at: seenAt }).where('id', '=', id).execute()
 }

@@ -138,6 +138,12 @@ export async function countInstanceAdmins(ctx: Context): Promise<number> {
   return count
 }
 
+/** Across organisations: those that an account belongs to. */
+export async function organisationsOf(ctx: Context, user: string): Promise<string[]> {
+  const rows = await ctx.db.selectFrom('memberships').select('org_id').where('user_id', '=', user).orderBy('org_id').execute()
+  return rows.map(({ org_id }) => org_id)
+}
+
 /** Across organisations: those in which this account would leave nobody who may let people in. */
 export async function onlyAdminIn(ctx: Context, user: string): Promise<string[]> {
   const rows = await ctx.db

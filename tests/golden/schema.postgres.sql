@@ -1,4 +1,4 @@
-create table audit (id text not null, org_id text not null, at bigint not null, actor_kind text not null, actor_id text not null, actor_name text not null, address text, action text not null, subject text not null, data text, key_id text, key_name text, subject_name text, no bigint, hash text);
+create table audit (id text not null, org_id text not null, at bigint not null, actor_kind text not null, actor_id text not null, actor_name text not null, address text, action text not null, subject text not null, data text, key_id text, key_name text, subject_name text, mac text, no bigint, hash text);
 alter table audit add PRIMARY KEY (id);
 CREATE INDEX audit_action ON audit USING btree (org_id, action, at, id);
 CREATE INDEX audit_actor ON audit USING btree (org_id, actor_id, at, id);
@@ -26,7 +26,7 @@ CREATE UNIQUE INDEX events_pkey ON events USING btree (seq);
 create table facts (name text not null, value text not null, at bigint not null);
 alter table facts add PRIMARY KEY (name);
 CREATE UNIQUE INDEX facts_pkey ON facts USING btree (name);
-CREATE OR REPLACE FUNCTION public.audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $function$ begin if tg_op = 'INSERT' then if new.no is null and new.hash is null then return new; end if; elsif tg_op = 'UPDATE' then if old.no is null and old.hash is null and new.no is not null and new.hash is not null and old.id is not distinct from new.id and old.org_id is not distinct from new.org_id and old.at is not distinct from new.at and old.actor_kind is not distinct from new.actor_kind and old.actor_id is not distinct from new.actor_id and old.actor_name is not distinct from new.actor_name and old.address is not distinct from new.address and old.action is not distinct from new.action and old.subject is not distinct from new.subject and old.data is not distinct from new.data and old.key_id is not distinct from new.key_id and old.key_name is not distinct from new.key_name and old.subject_name is not distinct from new.subject_name then return new; end if; elsif tg_op = 'DELETE' then if old.no is not null and old.at < coalesce((select at from facts where name = 'audit.kept-from'), 0) then return old; end if; end if; raise exception 'the audit trail is append-only'; end $function$;
+CREATE OR REPLACE FUNCTION public.audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $function$ begin if tg_op = 'INSERT' then if new.no is null and new.hash is null then return new; end if; elsif tg_op = 'UPDATE' then if old.no is null and old.hash is null and new.no is not null and new.hash is not null and old.id is not distinct from new.id and old.org_id is not distinct from new.org_id and old.at is not distinct from new.at and old.actor_kind is not distinct from new.actor_kind and old.actor_id is not distinct from new.actor_id and old.actor_name is not distinct from new.actor_name and old.address is not distinct from new.address and old.action is not distinct from new.action and old.subject is not distinct from new.subject and old.data is not distinct from new.data and old.key_id is not distinct from new.key_id and old.key_name is not distinct from new.key_name and old.subject_name is not distinct from new.subject_name and old.mac is not distinct from new.mac then return new; end if; elsif tg_op = 'DELETE' then if old.no is not null and old.at < coalesce((select at from facts where name = 'audit.kept-from'), 0) then return old; end if; end if; raise exception 'the audit trail is append-only'; end $function$;
 create table hosts (name text not null, org_id text not null, facts text not null, seen_at bigint not null);
 alter table hosts add FOREIGN KEY (org_id) REFERENCES organisations(id);
 alter table hosts add PRIMARY KEY (org_id, name);
@@ -65,7 +65,8 @@ create table processes (id text not null, org_id text not null, host text not nu
 alter table processes add FOREIGN KEY (org_id) REFERENCES organisations(id);
 alter table processes add PRIMARY KEY (org_id, id);
 CREATE UNIQUE INDEX processes_pk ON processes USING btree (org_id, id);
-create table resets (id text not null, user_id text not null, token_hash text not null, created_at bigint not null, expires_at bigint not null, used_at bigint);
+create table resets (id text not null, user_id text not null, org_id text not null, created_by text not null, token_hash text not null, created_at bigint not null, expires_at bigint not null, used_at bigint);
+alter table resets add FOREIGN KEY (org_id) REFERENCES organisations(id);
 alter table resets add FOREIGN KEY (user_id) REFERENCES users(id);
 alter table resets add PRIMARY KEY (id);
 alter table resets add UNIQUE (token_hash);

@@ -60,6 +60,8 @@ export async function up(db: Kysely<unknown>, { text, moment, whole }: ColumnTyp
     .createTable('resets')
     .addColumn('id', text, (column) => column.primaryKey().notNull())
     .addColumn('user_id', text, (column) => column.notNull().references('users.id'))
+    .addColumn('org_id', text, (column) => column.notNull().references('organisations.id'))
+    .addColumn('created_by', text, (column) => column.notNull())
     .addColumn('token_hash', text, (column) => column.notNull().unique())
     .addColumn('created_at', moment, (column) => column.notNull())
     .addColumn('expires_at', moment, (column) => column.notNull())
@@ -92,6 +94,8 @@ export async function up(db: Kysely<unknown>, { text, moment, whole }: ColumnTyp
   await schema.alterTable('audit').addColumn('key_id', text).execute()
   await schema.alterTable('audit').addColumn('key_name', text).execute()
   await schema.alterTable('audit').addColumn('subject_name', text).execute()
+  // By which the console knows what it has written; what is older has none.
+  await schema.alterTable('audit').addColumn('mac', text).execute()
   // Its place in the chain and the hash that binds it to all before; both come later, so that writers do not queue for the chain.
   await schema.alterTable('audit').addColumn('no', whole).execute()
   await schema.alterTable('audit').addColumn('hash', text).execute()
@@ -119,6 +123,7 @@ export async function up(db: Kysely<unknown>, { text, moment, whole }: ColumnTyp
     'key_id',
     'key_name',
     'subject_name',
+    'mac',
   ]
   const same = dialect.name === 'sqlite' ? 'is' : 'is not distinct from'
   const isNew = 'new.no is null and new.hash is null'
