@@ -19,6 +19,7 @@ const POLL_ACTIVE = 3000
 const POLL_IDLE = 30_000
 const IDLE_AFTER = 60_000
 const SOCKET_RETRY = 30_000
+const SIGNED_OUT_RETRY = 10_000
 const SIGNED_OUT = 4401
 const BLOCKED = 'the live socket is blocked (a proxy that does not pass WebSocket upgrades?)'
 
@@ -124,7 +125,14 @@ export class LiveSource extends HTMLElement {
     }
     socket.onclose = (event) => {
       if (socket !== this.socket) return
-      if (event.code === SIGNED_OUT) askAgain()
+      if (event.code === SIGNED_OUT) {
+        this.lost('your rights have changed', SIGNED_OUT_RETRY)
+        // The page that comes has no such element, or what its person may see now: only then is a socket asked for.
+        const { signal } = this.listeners ?? new AbortController()
+        document.addEventListener('turbo:load', () => this.open(), { once: true, signal })
+        askAgain()
+        return
+      }
       if (!opened) this.failures += 1
       this.lost(navigator.onLine ? 'the connection to the console is lost' : 'this device is offline')
     }

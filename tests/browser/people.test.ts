@@ -127,7 +127,7 @@ describe('people', () => {
     await said(page, 'The invitation was withdrawn.')
     const { page: his } = await openPage(browser)
     await his.goto(address)
-    await his.getByRole('heading', { name: 'This link does not fit' }).waitFor()
+    await his.getByRole('heading', { name: 'This invite was withdrawn' }).waitFor()
   })
 
   test('a link for a new password ends the old sessions, and works once', async () => {
