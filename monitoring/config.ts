@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync, chmodSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync, chmodSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseEnv } from 'node:util'
@@ -36,6 +36,9 @@ export interface Config {
   /** Foreign origins whose pages may use the API with a key. */
   readonly corsOrigins: readonly string[]
   readonly auditRetentionDays: number
+  readonly eventRetentionDays: number
+  /** Which commands checks may run; null: the file in `dataDir`, if there is one. */
+  readonly checkCommandsFile: string | null
   readonly logLevel: string
   /** Every variable as it took effect, secrets hidden. */
   readonly settings: readonly Setting[]
@@ -154,10 +157,14 @@ const variables = {
     help: 'With ADMIN_PASSWORD: creates the first admin without the claim page.',
   }),
   ADMIN_PASSWORD: variable({
-    schema: z.string().min(8).max(1024),
+    // Counted as the forms count it.
+    schema: z
+      .string()
+      .max(1024)
+      .refine((password) => password.normalize('NFC').length >= 10),
     secret: true,
-    expected: 'a password of 8 to 1,024 characters',
-    help: 'Password of the first admin; read only while there is no account.',
+    expected: 'a password of 10 to 1,024 characters',
+    help: 'Password of the first admin; looked at further, and used, only while there is no account.',
   }),
   SESSION_SECRET: variable({
     schema: z.string().refine(isStrong),
@@ -221,6 +228,17 @@ const variables = {
     default: '400',
     expected: 'a number of days from 30 to 36500',
     help: 'How long the audit trail is kept.',
+  }),
+  EVENT_RETENTION_DAYS: variable({
+    schema: positive.refine((days) => days <= 3650),
+    default: '90',
+    expected: 'a number of days from 1 to 3650',
+    help: 'How long events are kept.',
+  }),
+  CHECK_COMMANDS_FILE: variable({
+    schema: folder(inProject()),
+    expected: 'a file',
+    help: 'The commands that checks may run, as JSON (docs/checks.md). Absent: check-commands.json in DATA_DIR, if there is one.',
   }),
   LOG_LEVEL: variable({
     schema: z.enum(['debug', 'info', 'warn', 'error', 'silent']),
@@ -308,6 +326,8 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env, dotEnvF
     signInRateLimit: read('SIGN_IN_RATE_LIMIT') ?? 0,
     corsOrigins: read('CORS_ORIGINS') ?? [],
     auditRetentionDays: read('AUDIT_RETENTION_DAYS') ?? 0,
+    eventRetentionDays: read('EVENT_RETENTION_DAYS') ?? 0,
+    checkCommandsFile: read('CHECK_COMMANDS_FILE'),
     logLevel: read('LOG_LEVEL') ?? 'info',
   }
   const username = read('ADMIN_USERNAME')
@@ -358,7 +378,11 @@ function secretOf(config: Config, key: keyof Secrets): string {
     // 'wx': of two processes that start at once, one writes it and the other reads it.
     writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+      // A full disk leaves an empty file, which the next start would take for a damaged secret.
+      rmSync(file, { force: true })
+      throw error
+    }
   }
   const secret = readFileSync(file, 'utf8').trim()
   if (!isStrong(secret)) throw new ConfigError([`${file} is damaged: expected at least 32 random characters. ${without}`])
@@ -368,3 +392,7 @@ function secretOf(config: Config, key: keyof Secrets): string {
 /** Which of PM2's processes this is, when PM2 started it: a reload's new process and the old one have the same. */
 export const pm2Place = ({ pm_id: id }: NodeJS.ProcessEnv = process.env): { daemon: number; id: string } | null =>
   id === undefined ? null : { daemon: process.ppid, id }
+
+/** Where PM2 writes what this process prints. */
+export const pm2Logs = ({ pm_out_log_path: out, pm_err_log_path: err }: NodeJS.ProcessEnv = process.env): string[] =>
+  [...new Set([out, err])].filter((path): path is string => path !== undefined && existsSync(path) && statSync(path).isFile())

@@ -21,6 +21,8 @@ export interface Actor {
   readonly key: { readonly id: string; readonly name: string } | null
   /** Where the request came from; null for the system. */
   readonly address: string | null
+  /** The browser or program, as it calls itself, where somebody tries to sign in with it. */
+  readonly agent?: string | null
 }
 
 /** What the process was started with. One per application, so that a test can start ten side by side. */
@@ -143,13 +145,14 @@ export const systemActor: Actor = {
 }
 
 /** Whoever has not said who they are. */
-export const visitor = (address: string | null): Actor => ({
+export const visitor = (address: string | null, agent: string | null = null): Actor => ({
   kind: 'system',
   id: 'nobody',
   name: 'nobody',
   rights: rightsTo([]),
   key: null,
   address,
+  agent,
 })
 
 /** The organisation that owns what belongs to the machine: its processes, metrics and logs. */

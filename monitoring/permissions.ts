@@ -19,6 +19,19 @@ export const permissions = {
   'processes.reload': permission('operator', 'Reload a process without a gap'),
   'processes.start': permission('operator', 'Start a process'),
   'processes.stop': permission('operator', 'Stop a process'),
+  'processes.logs': permission('operator', 'Read what a process writes'),
+  'processes.environment': permission('admin', 'See the environment of a process, secrets masked'),
+  'checks.read': permission('viewer', 'See the checks and their history'),
+  'checks.run': permission('operator', 'Run a check now, pause and resume it'),
+  'checks.change': permission('admin', 'Make, change and delete checks'),
+  'incidents.read': permission('viewer', 'See incidents'),
+  'incidents.note': permission('operator', 'Acknowledge incidents and write notes'),
+  'maintenance.change': permission('operator', 'Plan and cancel maintenance'),
+  'status.publish': permission('admin', 'Publish the status page'),
+  'system.read': permission('operator', 'See everything that runs on the machine, its ports and mounts'),
+  'snapshots.take': permission('operator', 'Take a snapshot of the machine'),
+  'console.read': permission('operator', "See the console's own health"),
+  'console.clean': permission('admin', 'Free space that the console takes'),
   'events.read': permission('viewer', 'Read events'),
   'events.report': permission('operator', 'Report events'),
   'keys.make': permission('viewer', 'Make API keys that may no more than oneself'),
@@ -32,6 +45,7 @@ export const permissions = {
   'audit.export': permission('admin', 'Export the audit trail'),
   'organisations.rename': permission('admin', 'Rename the organisation'),
   'settings.read': permission('admin', 'See the configuration'),
+  'checks.targets': permission('instance admin', 'Allow checks of private and loopback addresses'),
   'organisations.manage': permission('instance admin', 'Make organisations, and join any of them'),
   'accounts.manage': permission('instance admin', 'Disable and reset accounts that belong to several organisations'),
 } as const satisfies Record<string, { readonly least: Least; readonly does: string }>
@@ -71,6 +85,16 @@ export const instanceActions: readonly Action[] = actions.filter((action) => per
 export const isRole = (text: string): text is Role => (roles as readonly string[]).includes(text)
 
 export const may = (who: { readonly rights: Rights }, action: Action): boolean => who.rights.actions.has(action)
+
+/** A request of somebody who is signed in, and may not do it. */
+export interface Refusal {
+  /** As it was declared: `/users/:id`. */
+  readonly path: string
+  readonly method: string
+  /** What it would have needed, where that is known. */
+  readonly permission: string | null
+  readonly reason: string | null
+}
 
 /** Nobody gives away what they do not have. */
 export const covers = (rights: Rights, others: Rights): boolean => [...others.actions].every((action) => rights.actions.has(action))

@@ -2,7 +2,7 @@ import { stringify } from 'csv-stringify/sync'
 import { z } from 'zod'
 import { Download } from '../monitoring/dashboard/download'
 import { Routes, view } from '../monitoring/dashboard/endpoint'
-import { iso, isoToMoment, limit, text } from '../monitoring/dashboard/shapes'
+import { iso, isoOf, isoToMoment, limit, text } from '../monitoring/dashboard/shapes'
 import { may } from '../monitoring/permissions'
 import { spanOf } from '../monitoring/zones'
 import * as audit from '../services/audit'
@@ -103,8 +103,6 @@ routes.page(
 /** As the field for a date and a time takes it. */
 const withTime = (text: string, time: string): string => (text.length === 10 ? `${text}T${time}` : text.replace(' ', 'T'))
 
-const isoOf = (at: number | undefined): string | undefined => (at === undefined ? undefined : new Date(at).toISOString())
-
 const Entry = z
   .object({
     id: z.string(),
@@ -126,7 +124,7 @@ const Entry = z
 
 const asJson = ({ org_id: _, at, actor_kind, ...row }: audit.AuditRow): z.input<typeof Entry> => ({
   ...row,
-  at: new Date(at).toISOString(),
+  at: isoOf(at),
   actor_kind: actor_kind === 'user' ? 'user' : 'system',
 })
 
@@ -156,7 +154,7 @@ routes.endpoint(
   },
   async ({ ctx, query: { limit, cursor, ...filter } }) => {
     const { items, next, searched_to } = await audit.list(ctx, { filter, limit, cursor })
-    return { items: items.map(asJson), next, searched_to: searched_to === null ? null : new Date(searched_to).toISOString() }
+    return { items: items.map(asJson), next, searched_to: isoOf(searched_to) }
   },
 )
 

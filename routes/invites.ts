@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { redirect, Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
-import { iso, text, username } from '../monitoring/dashboard/shapes'
+import { errorsOf, iso, isoOf, name, text, username } from '../monitoring/dashboard/shapes'
 import type { Identity } from '../monitoring/dashboard/session'
 import { plural } from '../monitoring/markup'
 import { covers } from '../monitoring/permissions'
@@ -34,9 +34,6 @@ declare module '../views/views' {
 }
 
 export const routes = new Routes('invites')
-
-const isoOf = (at: number): string => new Date(at).toISOString()
-const errorsOf = (error?: Invalid) => Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [field, message]))
 
 const Invite = z
   .object({
@@ -74,7 +71,7 @@ routes.endpoint(
     permission: 'users.invite',
     body: z.strictObject({
       role: text(100).min(1).describe('viewer, operator, admin, or the id of a role of the organisation; not more than one’s own'),
-      name: text(100).trim().nullish().describe('Whom it is for'),
+      name: name(100).nullish().describe('Whom it is for'),
       days: z.int().min(1).max(30).default(7).describe('How long it is valid'),
     }),
     response: Invite.extend({ link: z.url() }),
@@ -123,7 +120,7 @@ routes.action(
   {
     permission: 'users.invite',
     body: z.object({
-      name: text(100).trim().default(''),
+      name: name(100).default(''),
       role: text(100).min(1, 'Choose a role.'),
       days: z.enum(['1', '7', '30'], 'Choose one of the three.').transform(Number),
     }),

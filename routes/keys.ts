@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { Routes, redirect, view, type Answer } from '../monitoring/dashboard/endpoint'
-import { iso, isoToMoment, limit, several, text } from '../monitoring/dashboard/shapes'
+import { errorsOf, iso, isoOf, isoToMoment, limit, several, text, type Errors } from '../monitoring/dashboard/shapes'
 import { Forbidden, type Invalid } from '../monitoring/errors'
 import { plural } from '../monitoring/markup'
 import { may, permissions, type Action } from '../monitoring/permissions'
@@ -21,8 +21,6 @@ interface Typed {
   addresses: string
   limit: string
 }
-
-type Errors = Readonly<Record<string, string>>
 
 declare module '../views/views' {
   interface Views {
@@ -48,8 +46,6 @@ declare module '../views/views' {
 export const routes = new Routes('keys')
 
 // ---- API
-
-const moment = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString())
 
 const shape = {
   id: z.string(),
@@ -79,10 +75,10 @@ function asJson({ mine: _mine, may: _may, role, ...key }: keys.Key): z.input<typ
     ...key,
     role: role.id,
     role_name: role.name,
-    created_at: new Date(key.created_at).toISOString(),
-    expires_at: moment(key.expires_at),
-    revoked_at: moment(key.revoked_at),
-    used_at: moment(key.used_at),
+    created_at: isoOf(key.created_at),
+    expires_at: isoOf(key.expires_at),
+    revoked_at: isoOf(key.revoked_at),
+    used_at: isoOf(key.used_at),
   }
 }
 
@@ -174,10 +170,12 @@ routes.endpoint(
       'The new one may the same, and lives as long as the old one was made to. The old one goes on working for the overlap. A key can rotate itself: the new one then ends when the old one would have.',
     permission: 'anyone',
     status: 201,
-    body: z.strictObject({
-      overlap_minutes: z.int().min(0).max(keys.longestOverlap).default(60),
-      password: Password.optional(),
-    }),
+    body: z
+      .strictObject({
+        overlap_minutes: z.int().min(0).max(keys.longestOverlap).default(60),
+        password: Password.optional(),
+      })
+      .prefault({}),
     response: NewApiKey,
     errors: [404, 409],
   },
@@ -222,9 +220,6 @@ const expiryChoices = [
   { value: '365', label: 'in a year' },
   { value: 'never', label: 'never' },
 ] as const
-
-const errorsOf = (error: Invalid | undefined, names: Errors = {}): Errors =>
-  Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [names[field] ?? field, message]))
 
 async function form(ctx: Context, values: Typed, error?: Invalid): Promise<Answer> {
   const given = (await roles.list(ctx)).filter(({ rights }) => [...rights.actions].every((action) => may(ctx.actor, action)))

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { Routes } from '../monitoring/dashboard/endpoint'
 import type { Identity } from '../monitoring/dashboard/session'
-import { iso, Theme, timezone, username } from '../monitoring/dashboard/shapes'
+import { iso, isoOf, Theme, timezone, username } from '../monitoring/dashboard/shapes'
 import * as accounts from '../services/accounts'
 import * as profile from '../services/profile'
 
@@ -33,7 +33,7 @@ async function me(ctx: Context, identity: Identity | null): Promise<z.input<type
   return {
     ...{ id, username, handle, role, actions: [...rights.actions], instance_admin },
     organisation: { id: org_id, name: org_name },
-    ...{ theme, timezone, created_at: new Date(created_at).toISOString() },
+    ...{ theme, timezone, created_at: isoOf(created_at) },
     via: identity.key ? 'key' : identity.session === null ? 'basic' : 'session',
     key: identity.key && { id: identity.key.id, name: identity.key.name },
   }

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { redirect, Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
-import { iso, name } from '../monitoring/dashboard/shapes'
-import { NotFound, type Invalid } from '../monitoring/errors'
+import { errorsOf, iso, isoOf, name } from '../monitoring/dashboard/shapes'
+import { Conflict, NotFound, type Invalid } from '../monitoring/errors'
 import { may } from '../monitoring/permissions'
 import * as organisations from '../services/organisations'
 
@@ -14,7 +14,9 @@ declare module '../views/views' {
       values: { name: string }
       /** Whose new name was refused; null: the name of one to make. */
       editing: string | null
-      may: { create: boolean; join: boolean; rename: boolean }
+      may: { create: boolean; join: boolean; rename: boolean; leave: boolean }
+      /** Why one cannot be left, by its id. */
+      stay: Readonly<Record<string, string>>
     }
   }
 }
@@ -34,7 +36,7 @@ const Organisation = z
 
 const asJson = ({ created_at, ...one }: organisations.Organisation): z.input<typeof Organisation> => ({
   ...one,
-  created_at: new Date(created_at).toISOString(),
+  created_at: isoOf(created_at),
 })
 
 const Name = z.strictObject({ name: name(100).min(1, 'Give it a name.') })
@@ -85,13 +87,29 @@ routes.endpoint(
   async ({ ctx, params }) => asJson(await organisations.join(ctx, params['id'] ?? '')),
 )
 
+routes.endpoint(
+  'POST /api/organisations/:id/leave',
+  {
+    summary: 'Leave an organisation',
+    description:
+      'One’s keys there end, and one’s sessions there go on in another organisation. Its last admin cannot leave, nor whoever belongs to no other (409).',
+    permission: 'self',
+    response: z.object({ left: z.literal(true) }),
+    errors: [404, 409],
+  },
+  async ({ ctx, params }) => {
+    await organisations.leave(ctx, params['id'] ?? '')
+    return { left: true as const }
+  },
+)
+
 async function index(
   ctx: Context,
   typed: Readonly<Record<string, string>> = {},
   error?: Invalid,
   editing: string | null = null,
 ): Promise<Answer> {
-  const list = await organisations.list(ctx)
+  const [list, stay] = await Promise.all([organisations.list(ctx), organisations.whyStay(ctx)])
   const mayManage = may(ctx.actor, 'organisations.manage')
   // Whoever belongs to one and cannot make another has nothing to see here.
   if (list.length < 2 && !mayManage) throw new NotFound()
@@ -99,10 +117,16 @@ async function index(
     'organisations/index',
     {
       organisations: list,
-      errors: Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [field, message])),
+      errors: errorsOf(error),
       values: { name: typed['name'] ?? '' },
       editing,
-      may: { create: mayManage, join: mayManage, rename: may(ctx.actor, 'organisations.rename') },
+      may: {
+        create: mayManage,
+        join: mayManage,
+        rename: may(ctx.actor, 'organisations.rename'),
+        leave: list.filter(({ role }) => role !== null).length > 1,
+      },
+      stay: Object.fromEntries(stay),
     },
     { title: 'Organisations' },
   )
@@ -158,4 +182,30 @@ routes.page('/organisations/:id/join', { permission: 'organisations.manage' }, a
 routes.action('/organisations/:id/join', { permission: 'organisations.manage' }, async ({ ctx, params }) => {
   const { name } = await organisations.join(ctx, params['id'] ?? '')
   return redirect('/organisations', { kind: 'ok', text: `You are an admin of ${name} now.` })
+})
+
+routes.page('/organisations/:id/leave', { permission: 'self' }, async ({ ctx, params }) => {
+  const { id, name, role } = await organisations.find(ctx, params['id'] ?? '')
+  const reason = role === null ? 'You do not belong to this organisation.' : (await organisations.whyStay(ctx)).get(id)
+  if (reason !== undefined) throw new Conflict(reason)
+  const title = `Leave ${name}?`
+  return view(
+    'shared/confirm',
+    {
+      title,
+      consequences: [
+        'You see nothing of it any more, and your API keys there stop working at once.',
+        'Sessions in which you work there, on every device, go on in another of your organisations.',
+        'What you did there stays in its audit trail. Only a new invitation lets you in again.',
+      ],
+      ...{ action: `/organisations/${encodeURIComponent(id)}/leave`, button: `Leave ${name}`, keep: 'Stay', back: '/organisations' },
+      ...{ danger: true, password: false, errors: {} },
+    },
+    { title },
+  )
+})
+
+routes.action('/organisations/:id/leave', { permission: 'self' }, async ({ ctx, params }) => {
+  const name = await organisations.leave(ctx, params['id'] ?? '')
+  return redirect('/', { kind: 'ok', text: `You have left ${name}.` })
 })

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { Routes, redirect, view, type Answer } from '../monitoring/dashboard/endpoint'
 import type { Context } from '../monitoring/context'
 import type { Identity } from '../monitoring/dashboard/session'
-import { Theme as Themes, timezone, username } from '../monitoring/dashboard/shapes'
+import { errorsOf, Theme as Themes, timezone, username } from '../monitoring/dashboard/shapes'
 import type { Invalid } from '../monitoring/errors'
 import { plural } from '../monitoring/markup'
 import type { SignIn, Theme } from '../services/accounts'
@@ -59,7 +59,7 @@ async function show(ctx: Context, identity: Identity | null, error?: Invalid): P
       role,
       organisation: several ? org_name : null,
       zones,
-      errors: Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [field, message])),
+      errors: errorsOf(error),
       ...{ sessions: open, signIns, notice, keys: working },
     },
     { title: 'Profile', live: [] },

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
+import { errorsOf } from '../monitoring/dashboard/shapes'
 import { Conflict, type Invalid } from '../monitoring/errors'
 import * as resets from '../services/resets'
 
@@ -16,9 +17,8 @@ const token = z.string().max(200)
 
 async function page(ctx: Context, token: string, error?: Invalid): Promise<Answer> {
   const { state, username } = await resets.open(ctx, token)
-  const errors = Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [field, message]))
   const status = error ? 422 : state === 'open' ? 200 : state === 'invalid' ? 404 : 410
-  return view('resets/new', { state, username, token, errors }, { title: 'Choose a new password', status })
+  return view('resets/new', { state, username, token, errors: errorsOf(error) }, { title: 'Choose a new password', status })
 }
 
 routes.page('/reset', { permission: 'public', query: z.object({ token: token.catch('').default('') }) }, ({ ctx, query }) =>

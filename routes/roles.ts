@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { redirect, Routes, view, type Answer } from '../monitoring/dashboard/endpoint'
-import { name, text } from '../monitoring/dashboard/shapes'
+import { errorsOf, name, text } from '../monitoring/dashboard/shapes'
 import type { Invalid } from '../monitoring/errors'
 import { plural } from '../monitoring/markup'
 import { may, permissions, type Action } from '../monitoring/permissions'
@@ -115,7 +115,7 @@ async function edit(ctx: Context, id: string | null, typed?: Typed, error?: Inva
       id,
       values: typed ?? { name: role?.name ?? '', actions: role?.actions ?? [] },
       actions: roles.composable.map((action) => ({ ...docOf(action), may: may(ctx.actor, action) })),
-      errors: Object.fromEntries((error?.fields ?? []).map(({ field, message }) => [field.split('.')[0] ?? field, message])),
+      errors: errorsOf(error),
       people: role?.people ?? 0,
     },
     { title: role ? `The role ${role.name}` : 'A new role' },

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Routes } from '../monitoring/dashboard/endpoint'
-import { iso } from '../monitoring/dashboard/shapes'
+import { iso, isoOf } from '../monitoring/dashboard/shapes'
 import * as sessions from '../services/sessions'
 
 export const routes = new Routes('sessions')
@@ -17,8 +17,6 @@ const Session = z
     current: z.boolean().describe('The one that asks'),
   })
   .meta({ id: 'Session' })
-
-const isoOf = (at: number): string => new Date(at).toISOString()
 
 const asJson = ({ created_at, seen_at, expires_at, ...one }: sessions.Session): z.input<typeof Session> => ({
   ...one,

@@ -173,7 +173,7 @@ async function noteWrongTry(ctx: Context, username: string): Promise<void> {
     action: 'session.refused',
     subject: account?.id ?? 'unknown',
     ...(account ? { name: account.username } : {}),
-    data: tried,
+    data: { ...tried, ...(ctx.actor.agent ? { device: deviceOf(ctx.actor.agent) } : {}) },
   })
 }
 
@@ -181,20 +181,18 @@ async function noteWrongTry(ctx: Context, username: string): Promise<void> {
 const digestOf = (ctx: Context, username: string): string =>
   createHmac('sha256', guardsOf(ctx).triedKey).update(nameOf(username)).digest('hex').slice(0, 8)
 
-/** A session begins. Its row tells a person later from where they signed in, and that a device was new to them. */
-export async function noteSignIn(ctx: Context, user: string, userAgent: string | null): Promise<void> {
-  const member = await findMember(ctx, user)
-  if (!member) return
+/** What the trail keeps of a session that begins: it tells a person later from where they signed in, and that a device was new to them. */
+export async function signInOf(ctx: Context, { id, username }: Member, userAgent: string | null) {
   const device = deviceOf(userAgent)
-  const before = await listSignIns(ctx, user, 'form')
+  const before = await listSignIns(ctx, id, 'form')
   const isNew = before.length > 0 && !before.some((one) => one.device === device)
-  const actor = { ...ctx.actor, kind: 'user' as const, id: member.id, name: member.username }
-  await contextOf(ctx.platform, actor, member.org_id).transaction((ctx) =>
-    recordAct(ctx, {
-      ...{ action: 'session.start', topic: 'sign-ins', subject: member.id, name: member.username },
-      data: { device, ...(isNew ? { new_device: true } : {}) },
-    }),
-  )
+  return {
+    action: 'session.start',
+    topic: 'sign-ins',
+    subject: id,
+    name: username,
+    data: { device, ...(isNew ? { new_device: true } : {}) },
+  }
 }
 
 /** Counts what was refused before it came to a password, a key for one, with the wrong tries of its network; throws when there were too many. */

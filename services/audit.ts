@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Context } from '../monitoring/context'
 import { cursorOf, placeOf } from '../monitoring/cursor'
 import { asError } from '../monitoring/errors'
+import type { Refusal } from '../monitoring/permissions'
 import { insertAudit, listActions, listAudit, type Indexed, type ReadRow } from './audit/queries'
 import { isRefused, type AuditRow } from './audit/wording'
 
@@ -37,15 +38,6 @@ export const recordUse = (ctx: Context, act: Act): Promise<void> => insertAudit(
 export const recordRefusal = (ctx: Context, act: Act): Promise<void> =>
   // The context may say another organisation than the one that its transactions begin with: that of the account which was tried.
   ctx.transaction((inner) => insertAudit({ ...inner, org: ctx.org, actor: ctx.actor }, act))
-
-/** A request of somebody who is signed in, and may not do it. */
-export interface Refusal {
-  /** As it was declared: `/users/:id`. */
-  readonly path: string
-  readonly method: string
-  readonly permission: string | null
-  readonly reason: string | null
-}
 
 const minute = 60_000
 const mostRefusals = 30

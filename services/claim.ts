@@ -1,5 +1,6 @@
+import { ConfigError } from '../monitoring/config'
 import { home, type Context } from '../monitoring/context'
-import { Conflict, Forbidden } from '../monitoring/errors'
+import { Conflict, Forbidden, Invalid } from '../monitoring/errors'
 import { checkPassword, ensureHome, hashPassword, insertMembership, insertUser, isClaimed, markClaimed } from './accounts'
 import { recordAct } from './audit'
 import { claimToken, dropClaimToken, isClaimToken } from './claim/token'
@@ -28,6 +29,10 @@ export async function claim(ctx: Context, input: { token: string; username: stri
 /** The first admin from ADMIN_USERNAME and ADMIN_PASSWORD; does nothing when there is one. */
 export async function ensureAdmin(ctx: Context, admin: { username: string; password: string }): Promise<void> {
   if (await isClaimed(ctx)) return
+  await checkPassword(admin.password, 'ADMIN_PASSWORD', admin.username).catch((error: unknown) => {
+    if (error instanceof Invalid) throw new ConfigError(error.fields.map(({ field, message }) => `${field} is refused. ${message}`))
+    throw error
+  })
   try {
     await makeFirstAdmin(ctx, admin.username, admin.password, 'console.configured')
   } catch (error) {

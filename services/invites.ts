@@ -4,6 +4,7 @@ import { covers, may } from '../monitoring/permissions'
 import {
   authenticateFormer,
   checkPassword,
+  countWrongTry,
   findAccount,
   findMemberIn,
   hashOf,
@@ -104,9 +105,16 @@ async function stateOf(ctx: Context, row: InviteRow | undefined): Promise<Opened
   return (await isBacked(ctx, row)) ? 'open' : 'withdrawn'
 }
 
+/** Tokens that lead nowhere are counted with the wrong tries of whoever sends them; one that led somewhere once is nobody's guess. */
+async function findByToken(ctx: Context, token: string): Promise<InviteRow | undefined> {
+  const row = await findInviteByHash(ctx, hashOf(token))
+  if (!row && token !== '') countWrongTry(ctx)
+  return row
+}
+
 /** What a link leads to, for whoever has it. */
 export async function open(ctx: Context, token: string): Promise<Opened> {
-  const row = await findInviteByHash(ctx, hashOf(token))
+  const row = await findByToken(ctx, token)
   return {
     state: await stateOf(ctx, row),
     organisation: row?.org_name ?? '',
@@ -123,7 +131,7 @@ const refusals = {
 } as const
 
 async function openRow(ctx: Context, token: string): Promise<InviteRow> {
-  const row = await findInviteByHash(ctx, hashOf(token))
+  const row = await findByToken(ctx, token)
   const state = await stateOf(ctx, row)
   if (row && state === 'open') return row
   await recordRefusal(contextOf(ctx.platform, ctx.actor, row?.org_id ?? ctx.org), {
@@ -131,7 +139,8 @@ async function openRow(ctx: Context, token: string): Promise<InviteRow> {
     subject: row?.id ?? 'unknown',
     data: { state },
   })
-  throw new Conflict(refusals[state === 'open' ? 'invalid' : state])
+  if (!row || state === 'open') throw new NotFound(refusals.invalid)
+  throw new Conflict(refusals[state])
 }
 
 /**

@@ -3,8 +3,16 @@ import { Conflict, Forbidden, NotFound } from '../monitoring/errors'
 import { may } from '../monitoring/permissions'
 import { countOrganisations, insertMembership } from './accounts'
 import { recordAct } from './audit'
-import { findOrganisation, insertOrganisation, listOrganisations, renameOrganisation, type OrganisationRow } from './organisations/queries'
+import {
+  findOrganisation,
+  insertOrganisation,
+  listOrganisations,
+  organisationsOf,
+  renameOrganisation,
+  type OrganisationRow,
+} from './organisations/queries'
 import { forget, updateOrganisation } from './sessions'
+import * as users from './users'
 
 export interface Organisation {
   id: OrgId
@@ -80,6 +88,20 @@ export async function join(ctx: Context, id: OrgId): Promise<Organisation> {
   })
   forget(ctx, ctx.actor.id)
   return find(ctx, id)
+}
+
+/** Why the actor cannot leave one of their organisations, by its id; the others they can. */
+export async function whyStay(ctx: Context): Promise<ReadonlyMap<OrgId, string>> {
+  const [own, alone] = await Promise.all([organisationsOf(ctx, ctx.actor.id), users.onlyAdminIn(ctx, ctx.actor.id)])
+  const reason = own.length < 2 ? users.staying.only : users.staying.lastAdmin
+  return new Map((own.length < 2 ? own.map(({ id }) => id) : alone).map((id) => [id, reason]))
+}
+
+/** The actor belongs to it no longer: their keys there end, and their sessions there go on in another one. */
+export async function leave(ctx: Context, id: OrgId): Promise<string> {
+  const { name } = await find(ctx, id)
+  await users.leave(contextOf(ctx.platform, ctx.actor, id))
+  return name
 }
 
 /** Works there from now on, in this session only. */

@@ -1,6 +1,16 @@
 import { contextOf, type Context } from '../monitoring/context'
-import { Conflict, Invalid } from '../monitoring/errors'
-import { checkPassword, findMemberByName, findMemberIn, forgiveTries, hashOf, hashPassword, makeToken, updateUser } from './accounts'
+import { Conflict, Invalid, NotFound } from '../monitoring/errors'
+import {
+  checkPassword,
+  countWrongTry,
+  findMemberByName,
+  findMemberIn,
+  forgiveTries,
+  hashOf,
+  hashPassword,
+  makeToken,
+  updateUser,
+} from './accounts'
 import { recordAct, recordRefusal } from './audit'
 import { findReset, markResetUsed, replaceReset } from './resets/queries'
 import { endOthers, forget } from './sessions'
@@ -51,9 +61,16 @@ async function stateOf(ctx: Context, row: Row): Promise<State> {
   return (await isBacked(ctx, row)) ? 'open' : 'invalid'
 }
 
+/** Tokens that lead nowhere are counted with the wrong tries of whoever sends them; one that led somewhere once is nobody's guess. */
+async function findByToken(ctx: Context, token: string): Promise<Row> {
+  const row = await findReset(ctx, hashOf(token))
+  if (!row && token !== '') countWrongTry(ctx)
+  return row
+}
+
 /** What a link leads to, for whoever has it. */
 export async function open(ctx: Context, token: string): Promise<{ state: State; username: string }> {
-  const row = await findReset(ctx, hashOf(token))
+  const row = await findByToken(ctx, token)
   const state = await stateOf(ctx, row)
   return { state, username: state === 'open' ? (row?.username ?? '') : '' }
 }
@@ -66,12 +83,13 @@ const refusals = {
 
 /** Sets the new password and ends every session; answers who may sign in with it. */
 export async function use(ctx: Context, input: { token: string; password: string; repeat: string }): Promise<string> {
-  const row = await findReset(ctx, hashOf(input.token))
+  const row = await findByToken(ctx, input.token)
   const state = await stateOf(ctx, row)
   const there = contextOf(ctx.platform, ctx.actor, row?.org_id ?? ctx.org)
   if (!row || state !== 'open') {
     await recordRefusal(there, { action: 'resets.refused', subject: row?.user_id ?? 'unknown', data: { state } })
-    throw new Conflict(refusals[state === 'open' ? 'invalid' : state])
+    if (!row || state === 'open') throw new NotFound(refusals.invalid)
+    throw new Conflict(refusals[state])
   }
   await checkPassword(input.password, 'password', row.username)
   if (input.password !== input.repeat) throw new Invalid([{ field: 'repeat', message: 'This is not the same password.' }])

@@ -1,17 +1,17 @@
 import { createHash } from 'node:crypto'
-import type { Context, OrgId } from '../monitoring/context'
-import { NotFound, Unavailable } from '../monitoring/errors'
+import { contextOf, type Context, type OrgId } from '../monitoring/context'
+import { NotFound, Unauthorized, Unavailable } from '../monitoring/errors'
 import { recordAct } from './audit'
-import { deviceOf, findMember, type Member } from './accounts'
+import { deviceOf, findMember, signInOf, type Member } from './accounts'
 import {
   deleteExpiredSessions,
   deleteOtherSessions,
   deleteSession,
   deleteSessionOf,
   findSession,
-  findUser,
   listSessions,
   saveSession,
+  touchOpenUser,
   touchSession,
   touchUser,
   updateSession,
@@ -24,6 +24,7 @@ const idleMs = 8 * 60 * minute
 const absoluteMs = 30 * 24 * 60 * minute
 /** How long an answer from the database is believed. With the 4 s between two looks at a socket, a disabled account is out within 5 s. */
 const believedMs = 500
+const wrong = 'This name and password do not match.'
 
 /** Who a session belongs to, and which one it is. */
 export interface Resumed {
@@ -48,19 +49,33 @@ export async function read(ctx: Context, sid: string): Promise<string | undefine
   return (await findSession(ctx, idOf(sid)))?.data
 }
 
-export async function write(
+/**
+ * Begins a session of a person whose password was asked for at that moment: all or nothing, in one commit, since each waits for the disk and
+ * everybody else with it. An account that was disabled meanwhile, or got another password, lets nobody in: its row is the lock that decides.
+ */
+export async function begin(
   ctx: Context,
   sid: string,
-  session: { readonly userId: string | null; readonly data: string; readonly address: string | null; readonly device: string | null },
+  session: {
+    readonly userId: string
+    readonly since: number
+    readonly data: string
+    readonly address: string | null
+    readonly device: string | null
+  },
 ): Promise<void> {
   const now = ctx.now()
   const id = idOf(sid)
-  cacheOf(ctx).delete(id)
-  // One commit for both: each waits for the disk, and everybody else with it.
-  await ctx.transaction(async (ctx) => {
+  const member = await findMember(ctx, session.userId)
+  if (!member) throw new Unauthorized(wrong)
+  const act = await signInOf(ctx, member, session.device)
+  const actor = { ...ctx.actor, kind: 'user' as const, id: member.id, name: member.username }
+  await contextOf(ctx.platform, actor, member.org_id).transaction(async (ctx) => {
+    // A change that is still to come is from before the clock was set back, and says nothing.
+    if (!(await touchOpenUser(ctx, member.id, { now, since: session.since, ahead: now + minute }))) throw new Unauthorized(wrong)
     await saveSession(ctx, {
       id,
-      user_id: session.userId,
+      user_id: member.id,
       data: session.data,
       address: session.address,
       device: session.device?.slice(0, 300) ?? null,
@@ -70,15 +85,9 @@ export async function write(
       org_id: null,
       confirmed_at: now,
     })
-    if (session.userId !== null) await touchUser(ctx, session.userId, now)
+    await recordAct(ctx, act)
   })
-}
-
-/** Whether the account is open, and its password still the one that was asked for at that moment. */
-export async function mayBegin(ctx: Context, userId: string, since: number): Promise<boolean> {
-  const user = await findUser(ctx, userId)
-  // A moment that is still to come is from before the clock was set back, and says nothing.
-  return user?.disabled_at === null && (user.password_changed_at <= since || user.password_changed_at > ctx.now() + minute)
+  cacheOf(ctx).delete(id)
 }
 
 export async function end(ctx: Context, sid: string): Promise<void> {

@@ -13,8 +13,10 @@ import {
   countAdmins,
   countInstanceAdmins,
   deleteMembership,
+  deleteSessions,
   findPerson,
   listPeople,
+  listSessionIds,
   markDisabled,
   markInstanceAdmin,
   onlyAdminIn,
@@ -25,7 +27,7 @@ import {
 } from './users/queries'
 
 export { whyNot, type Deed } from './users/policy'
-export { findPerson as findIfThere, type PersonFilter, type PersonRow } from './users/queries'
+export { findPerson as findIfThere, onlyAdminIn, type PersonFilter, type PersonRow } from './users/queries'
 
 const Place = z.tuple([z.int().nonnegative()])
 
@@ -66,8 +68,8 @@ const acted = (
   more: { before?: Record<string, unknown>; after?: Record<string, unknown> } = {},
 ) => recordAct(ctx, { action, topic: 'users', subject: person.id, name: person.username, ...more })
 
-async function ensureAdminLeft(ctx: Context): Promise<void> {
-  if ((await countAdmins(ctx)) === 0) throw new Conflict('This is the last admin. Make somebody else an admin first.')
+async function ensureAdminLeft(ctx: Context, otherwise = 'This is the last admin. Make somebody else an admin first.'): Promise<void> {
+  if ((await countAdmins(ctx)) === 0) throw new Conflict(otherwise)
 }
 
 async function ensureInstanceAdminLeft(ctx: Context): Promise<void> {
@@ -131,10 +133,46 @@ export async function remove(ctx: Context, id: string): Promise<void> {
   sessions.forget(ctx, id)
 }
 
-/** Ends every session of a person; they can sign in again. */
+/** Why somebody stays. */
+export const staying = {
+  only: 'You belong to no other organisation, and could not sign in any more. An admin can remove you.',
+  lastAdmin: 'You are its last admin. Make somebody else an admin first.',
+} as const
+
+/** The actor's own membership ends. What they did stays, and with a new invitation they come back. */
+export async function leave(ctx: Context): Promise<void> {
+  const { id } = ctx.actor
+  await ctx.transaction(async (ctx) => {
+    await lockOrganisation(ctx, ctx.org)
+    const person = await findPerson(ctx, id)
+    if (!person) throw new Conflict('You do not belong to this organisation.')
+    // First, because it takes the person's own row: who leaves two at once is asked about one after the other.
+    const keys_revoked = await revokeAllOf(ctx, id)
+    if ((await organisationsOf(ctx, id)).length < 2) throw new Conflict(staying.only)
+    await deleteMembership(ctx, id)
+    await ensureAdminLeft(ctx, staying.lastAdmin)
+    await acted(ctx, person, 'organisations.leave', { before: { role: person.role }, after: { keys_revoked } })
+  })
+  sessions.forget(ctx, id)
+}
+
+/** The sessions of a person that are the viewer's to see: those that work in this organisation; all of them for an instance admin. */
+export async function sessionsOf(ctx: Context, id: string): Promise<sessions.Session[]> {
+  const [all, within] = await Promise.all([sessions.list(ctx, id, null), listSessionIds(ctx, id)])
+  return all.filter((one) => within.includes(one.id))
+}
+
+/** Ends the sessions of a person that are the actor's to see; they can sign in again. */
 export async function signOut(ctx: Context, id: string): Promise<{ ended: number }> {
   const person = await findFor(ctx, id, 'sessions')
-  return { ended: await sessions.endAll(ctx, id, null, person.username) }
+  const ended = await ctx.transaction(async (ctx) => {
+    const sessions_ended = await deleteSessions(ctx, id)
+    const data = { sessions_ended }
+    await recordAct(ctx, { action: 'sessions.end', topic: 'sessions', subject: id, name: person.username, data })
+    return sessions_ended
+  })
+  sessions.forget(ctx, id)
+  return { ended }
 }
 
 export async function setInstanceAdmin(ctx: Context, id: string, instanceAdmin: boolean): Promise<PersonRow> {

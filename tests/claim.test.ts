@@ -1,6 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { claimLink } from '../monitoring/app'
+import { ConfigError } from '../monitoring/config'
 import { open as openClaim } from '../services/claim'
 import { cookieOf, startApp, type TestApp } from './helpers/app'
 
@@ -101,6 +102,22 @@ describe('with ADMIN_USERNAME and ADMIN_PASSWORD', () => {
     expect(answer.status).toBe(303)
   })
 
+  test.each([
+    ['is tried first', 'password1234'],
+    ['is the own name', 'margaret123'],
+    ['is what this is', 'operations1'],
+  ])('a password that %s is refused, and not repeated', async (_what, ADMIN_PASSWORD) => {
+    const refused = startApp({ unclaimed: true, env: { ADMIN_USERNAME: 'margaret', ADMIN_PASSWORD } })
+    const error = await refused.then(
+      (app) => app.close(),
+      (error: unknown) => error,
+    )
+    expect(error).toBeInstanceOf(ConfigError)
+    expect((error as ConfigError).problems).toEqual([expect.stringMatching(/^ADMIN_PASSWORD is refused. This is among the first/)])
+    expect(String(error)).not.toContain(ADMIN_PASSWORD)
+    await start({ env })
+  })
+
   test('a later start changes neither account nor password, and removes a link that was left', async () => {
     await start({ env })
     const { dataDir } = app
@@ -111,7 +128,8 @@ describe('with ADMIN_USERNAME and ADMIN_PASSWORD', () => {
       unclaimed: true,
       dataDir,
       ...(databaseUrl === null ? {} : { databaseUrl }),
-      env: { ADMIN_USERNAME: 'other', ADMIN_PASSWORD: 'another password' },
+      // Which is not looked at any more.
+      env: { ADMIN_USERNAME: 'other', ADMIN_PASSWORD: 'password1234' },
     })
     expect(await claimLink(again.ctx, again.url)).toBeNull()
     expect(existsSync(join(dataDir, 'claim-token'))).toBe(false)

@@ -75,6 +75,12 @@ describe('a wrong configuration', () => {
     expect(problemsOf(() => read({ SESSION_SECRET }))).toEqual([expect.stringContaining('SESSION_SECRET')])
   })
 
+  test.each(['nine char', 'e\u0301'.repeat(9)])('is a password of the first admin of fewer than ten characters: %j', (ADMIN_PASSWORD) => {
+    expect(problemsOf(() => read({ ADMIN_USERNAME: 'alice', ADMIN_PASSWORD }))).toEqual([
+      'ADMIN_PASSWORD is wrong: expected a password of 10 to 1,024 characters',
+    ])
+  })
+
   test('is a data folder that everybody shares', () => {
     expect(problemsOf(() => prepareDataDir(read({ DATA_DIR: tmpdir() })))).toEqual([expect.stringContaining('a folder of its own')])
     expect(statSync(tmpdir()).mode & 0o7777).toBe(0o1777)

@@ -1,6 +1,6 @@
 import { open as openClaim } from '../services/claim'
 import { password, startApp, type Agent, type TestApp } from './helpers/app'
-import { addPerson, agentWith, auditOf, changesDuring, everything, sessionOf } from './helpers/people'
+import { addPerson, agentWith, afterTheThrottle, auditOf, beforeTheTests, changesDuring, everything, sessionOf } from './helpers/people'
 import { bodyOf, expectProblem, fieldsOf } from './helpers/routes'
 
 const day = 24 * 3_600_000
@@ -8,11 +8,7 @@ const day = 24 * 3_600_000
 let app: TestApp
 let alice: Agent
 let nobody: Agent
-beforeAll(async () => {
-  app = await startApp()
-  ;[alice, nobody] = await Promise.all([app.as('alice'), app.as(null)])
-})
-afterAll(() => app.close())
+beforeTheTests((opened) => ({ app, alice, nobody } = opened))
 
 interface Invite {
   id: string
@@ -220,6 +216,8 @@ describe('who invites', () => {
     ['days as text', { role: 'viewer', days: '7' }, 'days'],
     ['an endless name', { role: 'viewer', name: 'x'.repeat(101) }, 'name'],
     ['a name that cannot be stored', { role: 'viewer', name: 'a\0b' }, 'name'],
+    ['a name of two lines', { role: 'viewer', name: 'a\nb' }, 'name'],
+    ['a name that turns around what follows', { role: 'viewer', name: 'a\u202eb' }, 'name'],
     ['its own id', { role: 'viewer', id: 'mine' }, 'id'],
     ['another organisation', { role: 'viewer', org_id: 'other' }, 'org_id'],
     ['a token', { role: 'viewer', token: 'mine' }, 'token'],
@@ -237,6 +235,8 @@ describe('who invites', () => {
     const wrong = await alice.post('/users/invite').type('form').send({ name: 'Someone', role: 'owner', days: '8' })
     expect(wrong.status).toBe(422)
     for (const text of ['Choose one of the three.', 'Someone']) expect(wrong.text).toContain(text)
+    const bell = await alice.post('/users/invite').type('form').send({ name: 'Ring\u0007', role: 'viewer', days: '7' })
+    expect([bell.status, bell.text.includes('Leave out the control characters.')]).toEqual([422, true])
     const right = await alice.post('/users/invite').type('form').send({ name: 'Someone', role: 'viewer', days: '7' })
     expect(right.status).toBe(200)
     const token = /\/invite\?token=([\w-]{32})/.exec(right.text)?.[1] ?? ''
@@ -395,6 +395,7 @@ describe('the link', () => {
   test.each(['', 'x', 'a'.repeat(200), "' or 1=1 --", '../../etc/passwd', '%00', 'constructor'])(
     'that is none is refused: %j',
     async (token) => {
+      afterTheThrottle(app)
       const before = await everything(app)
       for (const answer of [await open(encodeURIComponent(token)), await accept(token, 'guesser')]) expect(answer.status).toBe(404)
       expect(await everything(app)).toEqual(before)
@@ -403,6 +404,7 @@ describe('the link', () => {
   )
 
   test('that is a list, or endless, is refused', async () => {
+    afterTheThrottle(app)
     expect((await nobody.get('/invite?token=a&token=b')).status).toBe(404)
     expect((await nobody.post('/invite').type('form').send('token=a&token=b&username=x&password=long enough it is')).status).toBe(422)
     expect((await accept('a'.repeat(201), 'guesser')).status).toBe(422)

@@ -382,6 +382,20 @@ describe('rotation', () => {
 })
 
 describe('a key that rotates itself', () => {
+  test('needs no body, and an empty one is none; what is no JSON is refused', async () => {
+    const rotated = async (key: string, id: string, headers: Readonly<Record<string, string>> = {}) =>
+      bodyOf<Made>(await (await byKey(key)).post(`/api/keys/${id}/rotate`).set(headers), 'POST /api/keys/:id/rotate')
+    const first = await make('bob', { password })
+    const second = await rotated(first.key, first.id)
+    const third = await rotated(second.key, second.id, { 'Content-Type': 'application/json', 'Content-Length': '0' })
+    const { replaced_by, expires_at } = await find('bob', second.id)
+    expect([replaced_by, Math.round((Date.parse(expires_at ?? '') - app.ctx.now()) / minute)]).toEqual([third.id, 60])
+    const agent = await byKey(third.key)
+    expectProblem(await agent.post(`/api/keys/${third.id}/rotate`).type('text/plain').send('{}'), 415)
+    expectProblem(await agent.post(`/api/keys/${third.id}/rotate`).type('json').send(' '), 400)
+    expectProblem(await (await app.as('bob')).post('/api/keys'), 415)
+  })
+
   const rotateItself = async ({ id, key }: { id: string; key: string }) =>
     bodyOf<Made>(await (await byKey(key)).post(`/api/keys/${id}/rotate`).send({}), 'POST /api/keys/:id/rotate')
 

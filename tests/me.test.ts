@@ -357,12 +357,14 @@ describe('the history of my sign-ins', () => {
     for (let i = 0; i < 3; i++)
       await nobody
         .post('/sign-in')
+        .set('User-Agent', 'Wget/1.21.3')
         .type('form')
         .send({ username: 'WENDELIN', password: `a wrong one ${i}` })
     const { text } = await wendelin.get('/profile')
     const part = text.slice(text.indexOf('id="sign-ins"'))
     expect(part.match(/refused|wrong/gi)?.length ?? 0).toBeGreaterThanOrEqual(3)
     expect(part).toContain('Firefox on Linux')
+    expect(part.match(/Wget/gi)).toHaveLength(3)
     expect(await auditOf(app, 'session.refused', 'user-wendelin')).toHaveLength(3)
     const other = (await carol.get('/profile')).text
     expect(other).not.toContain('wendelin')

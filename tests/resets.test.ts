@@ -1,7 +1,20 @@
 import { spawn } from 'node:child_process'
 import { inProject } from '../monitoring/paths'
-import { password, startApp, type Agent, type TestApp } from './helpers/app'
-import { addMember, addPerson, agentWith, auditOf, basicOf, changesDuring, everything, sessionOf, signIn, socketOf } from './helpers/people'
+import { password, type Agent, type TestApp } from './helpers/app'
+import {
+  addMember,
+  addPerson,
+  afterTheThrottle,
+  agentWith,
+  auditOf,
+  basicOf,
+  beforeTheTests,
+  changesDuring,
+  everything,
+  sessionOf,
+  signIn,
+  socketOf,
+} from './helpers/people'
 import { bodyOf, expectProblem } from './helpers/routes'
 
 const minute = 60_000
@@ -10,11 +23,7 @@ const next = 'another long password'
 let app: TestApp
 let alice: Agent
 let nobody: Agent
-beforeAll(async () => {
-  app = await startApp()
-  ;[alice, nobody] = await Promise.all([app.as('alice'), app.as(null)])
-})
-afterAll(() => app.close())
+beforeTheTests((opened) => ({ app, alice, nobody } = opened))
 
 const reset = async (id: string, agent = alice) => {
   const { link, expires_at } = bodyOf<{ link: string; expires_at: string }>(
@@ -160,6 +169,7 @@ describe('a link for a new password', () => {
   })
 
   test.each(['', 'x', 'a'.repeat(200), "' or 1=1 --", '../../etc/passwd', 'constructor'])('that is none is refused: %j', async (token) => {
+    afterTheThrottle(app)
     const before = await everything(app)
     for (const answer of [await open(encodeURIComponent(token)), await use(token)]) expect(answer.status).toBe(404)
     expect(await everything(app)).toEqual(before)

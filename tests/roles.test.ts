@@ -1,15 +1,11 @@
 import { actions, instanceActions, type Action } from '../monitoring/permissions'
-import { startApp, type Agent, type TestApp } from './helpers/app'
-import { addPerson, auditOf, changesDuring, everything, keyOfAgent, sessionOf, socketOf } from './helpers/people'
+import type { Agent, TestApp } from './helpers/app'
+import { addPerson, auditOf, beforeTheTests, changesDuring, everything, keyOfAgent, sessionOf, socketOf } from './helpers/people'
 import { actions as forms, bodyOf, endpoints, expectProblem, features, fieldsOf, filled, pages } from './helpers/routes'
 
 let app: TestApp
 let alice: Agent
-beforeAll(async () => {
-  app = await startApp()
-  alice = await app.as('alice')
-})
-afterAll(() => app.close())
+beforeTheTests((opened) => ({ app, alice } = opened))
 
 interface Role {
   id: string

@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import * as resets from '../services/resets'
+import * as sessions from '../services/sessions'
 import * as users from '../services/users'
 import { contextOf, type Context } from '../monitoring/context'
 import { rightsOf, rightsTo, actions as everyAction } from '../monitoring/permissions'
@@ -138,5 +140,29 @@ test('an organisation keeps an admin also when one is disabled from elsewhere wh
     const outcomes = await Promise.allSettled([users.disable(asAdmin(), x), users.setRole(inThird, y, 'viewer')])
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
     await app.ctx.db.updateTable('memberships').set({ role: 'viewer' }).where('org_id', '=', 'third').execute()
+  }
+})
+
+test('a password that was right a moment ago begins no session once the account is shut or has another one', async () => {
+  const hugo = await addPerson(app, 'hugo')
+  const { begin, resume } = sessions
+  const visit = (since: number) => ({ userId: hugo, since, data: '{}', address: '127.0.0.1', device: null })
+  const now = app.ctx.now()
+  await begin(app.ctx, 'in time', visit(now))
+  expect(await resume(app.ctx, 'in time')).toMatchObject({ member: { username: 'hugo' } })
+
+  app.advance(1000)
+  await resets.bySystem(app.ctx, 'hugo', 'quite another password')
+  await expect(begin(app.ctx, 'too late', visit(now))).rejects.toMatchObject({ status: 401 })
+  expect([await resume(app.ctx, 'in time'), await resume(app.ctx, 'too late')]).toEqual([undefined, undefined])
+
+  // Whichever of the two comes first, no session is left.
+  for (let round = 0; round < 10; round++) {
+    const since = app.ctx.now()
+    const sid = `at once ${round}`
+    await Promise.allSettled([begin(app.ctx, sid, visit(since)), users.disable(asAdmin(), hugo)])
+    expect(await resume(app.ctx, sid)).toBeUndefined()
+    await users.enable(asAdmin(), hugo)
+    expect(await resume(app.ctx, sid)).toBeUndefined()
   }
 })

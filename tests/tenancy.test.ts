@@ -5,6 +5,7 @@ import {
   addPerson,
   auditOf,
   basicOf,
+  beforeTheTests,
   changesDuring,
   everything,
   keyOfAgent,
@@ -17,11 +18,7 @@ import { until } from './helpers/until'
 let app: TestApp
 let alice: Agent
 let nobody: Agent
-beforeAll(async () => {
-  app = await startApp()
-  ;[alice, nobody] = await Promise.all([app.as('alice'), app.as(null)])
-})
-afterAll(() => app.close())
+beforeTheTests((opened) => ({ app, alice, nobody } = opened))
 
 interface Organisation {
   id: string
@@ -218,6 +215,116 @@ describe('switching', () => {
   })
 })
 
+describe('leaving', () => {
+  const leave = (agent: Agent, id: string) => agent.post(`/api/organisations/${id}/leave`)
+  const left = async (agent: Agent, id: string) =>
+    expect(bodyOf(await leave(agent, id), 'POST /api/organisations/:id/leave')).toEqual({ left: true })
+
+  test('ends the own keys there, and the own sessions there go on elsewhere; the audit trail says so', async () => {
+    const lea = await addPerson(app, 'lea', { role: 'operator' })
+    await addMember(app, lea, 'other', 'viewer')
+    const [here, there] = [await sessionOf(app, 'lea'), await sessionOf(app, 'lea')]
+    await switched(there, 'other')
+    const key = await keyOfAgent(app, here, { role: 'operator' })
+    const dave = await app.live('dave', '/live?topics=users')
+    const { closed } = await socketOf(app, there, '/live?topics=health')
+    const keyThere = await keyOfAgent(app, there, { role: 'viewer' })
+    expect([await where(here), await where(there), await where(key), await where(keyThere)]).toEqual(['home', 'other', 'home', 'other'])
+
+    expect((await there.get('/organisations')).text).toContain('/organisations/other/leave')
+    expect((await there.get('/organisations/other/leave')).text).toContain('Leave Other?')
+    const told = await changesDuring(app, () => left(there, 'other'))
+    expect(told).toEqual([expect.stringMatching(/^other keys /), 'other users user-lea'])
+    await dave.frame((frame) => frame.includes('refresh'))
+    expect((await closed).code).toBe(4401)
+    expect([await where(here), await where(there), await where(key)]).toEqual(['home', 'home', 'home'])
+    await until(async () => (await keyThere.get('/api/me')).status === 401, 5000)
+    expect(await auditOf(app, 'organisations.leave')).toMatchObject([
+      {
+        ...{ org_id: 'other', actor_name: 'lea', subject: lea, subject_name: 'lea' },
+        data: { before: { role: 'viewer' }, after: { keys_revoked: 1 } },
+      },
+    ])
+    expect((await (await app.as('dave')).get('/audit')).text).toContain('left the organisation')
+    // What is not there any more cannot be left again, and coming back is not where one left off.
+    expectProblem(await leave(there, 'other'), 404)
+    await addMember(app, lea, 'other', 'viewer')
+    expect(await where(await sessionOf(app, 'lea'))).toBe('home')
+    expect(await where(there)).toBe('home')
+    const form = await here.post('/organisations/other/leave').type('form').send({})
+    expect([form.status, form.headers['location']]).toEqual([303, '/'])
+  })
+
+  test('is refused to whoever belongs to no other, by word and by deed, and to keys', async () => {
+    const carol = await app.as('carol')
+    const before = await everything(app)
+    expect(expectProblem(await leave(carol, 'home'), 409).detail).toContain('You belong to no other organisation')
+    for (const page of [await carol.get('/organisations/home/leave'), await carol.post('/organisations/home/leave').type('form').send({})])
+      expect([page.status, page.text.includes('You belong to no other organisation')]).toEqual([409, true])
+    expectProblem(await leave(await keyOfAgent(app, alice, { role: 'admin' }), 'home'), 403)
+    expectProblem(await leave(carol, 'other'), 404)
+    // An instance admin sees that it is there.
+    expectProblem(await leave(alice, 'other'), 409)
+    expectProblem(await leave(nobody, 'home'), 401)
+    expect(await everything(app)).toEqual(before)
+  })
+
+  test('is refused to the last admin, who is told so where the button is', async () => {
+    await addOrganisation(app, 'alone')
+    const lou = await addPerson(app, 'lou', { org: 'alone', role: 'admin' })
+    await addMember(app, lou, 'other', 'viewer')
+    await addPerson(app, 'off', { org: 'alone', role: 'admin' })
+    await app.ctx.db.updateTable('users').set({ disabled_at: 1 }).where('id', '=', 'user-off').execute()
+    const agent = await sessionOf(app, 'lou')
+    const { text } = await agent.get('/organisations')
+    expect(text).toContain('You are its last admin.')
+    expect(text).not.toContain('/organisations/alone/leave')
+    expect(text).toContain('/organisations/other/leave')
+    const before = await everything(app)
+    expect(expectProblem(await leave(agent, 'alone'), 409).detail).toContain('last admin')
+    expect((await agent.get('/organisations/alone/leave')).status).toBe(409)
+    expect(await everything(app)).toEqual(before)
+    await left(agent, 'other')
+    expect((await agent.get('/organisations')).status).toBe(404)
+  })
+
+  test('of two last admins at once: one stays, with everything', async () => {
+    await addOrganisation(app, 'two')
+    for (let round = 0; round < 5; round++) {
+      const ids = [await addPerson(app, `left-${round}`, { org: 'two' }), await addPerson(app, `right-${round}`, { org: 'two' })]
+      for (const id of ids) {
+        await app.ctx.db.updateTable('memberships').set({ role: 'admin' }).where('user_id', '=', id).execute()
+        await addMember(app, id, 'other', 'viewer')
+      }
+      const agents = await Promise.all([sessionOf(app, `left-${round}`), sessionOf(app, `right-${round}`)])
+      const statuses = (await Promise.all(agents.map((agent) => leave(agent, 'two')))).map(({ status }) => status)
+      expect(statuses.sort()).toEqual([200, 409])
+      const admins = app.ctx.db.selectFrom('memberships').select('user_id').where('org_id', '=', 'two').where('role', '=', 'admin')
+      expect(await admins.execute()).toHaveLength(1)
+      await app.ctx.db.deleteFrom('memberships').where('org_id', '=', 'two').execute()
+    }
+  })
+
+  test('both of one’s organisations at once: one is kept', async () => {
+    await addOrganisation(app, 'first')
+    await addOrganisation(app, 'second')
+    for (let round = 0; round < 5; round++) {
+      const id = await addPerson(app, `torn-${round}`, { org: 'first' })
+      await addMember(app, id, 'second', 'viewer')
+      for (const org of ['first', 'second']) await addMember(app, await addPerson(app, `${org}-${round}`, { org }), 'other', 'viewer')
+      const agent = await sessionOf(app, `torn-${round}`)
+      await app.ctx.db
+        .updateTable('memberships')
+        .set({ role: 'admin' })
+        .where('user_id', 'in', [`user-first-${round}`, `user-second-${round}`])
+        .execute()
+      const statuses = (await Promise.all(['first', 'second'].map((org) => leave(agent, org)))).map(({ status }) => status)
+      expect(statuses.sort()).toEqual([200, 409])
+      expect((await agent.get('/api/me')).status).toBe(200)
+    }
+  })
+})
+
 describe('what belongs to another organisation', () => {
   test('is not there, whatever one asks about it by its id', async () => {
     const role = bodyOf<{ id: string }>(
@@ -317,7 +424,6 @@ test('one organisation shows no trace of the idea', async () => {
   expect((await admin.get('/organisations')).status).toBe(200)
   // And with a second one, it is there.
   bodyOf(await admin.post('/api/organisations').send({ name: 'Second' }), 'POST /api/organisations')
-  const again = await sessionOf(single, 'alice')
-  await until(async () => trace.test((await again.get('/profile')).text))
+  expect((await admin.get('/profile')).text).toMatch(trace)
   await single.close()
 })

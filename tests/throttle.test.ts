@@ -122,6 +122,49 @@ test('who goes on trying from the same networks leaves the owner theirs, also wh
   expect((await byForm('alice', password, '10.0.0.1')).status).toBe(303)
 }, 60_000)
 
+test('guessed links count with wrong passwords from the same address, and one that is right works', async () => {
+  stopClock()
+  const [alice, nobody] = [await app.as('alice'), await app.as(null)]
+  const from = '203.0.113.7'
+  const guess = [
+    (i: number) => nobody.get(`/invite?token=guess-${i}`),
+    (i: number) =>
+      nobody
+        .post('/invite')
+        .type('form')
+        .send({ token: `guess-${i}`, username: 'mallory', password }),
+    (i: number) => nobody.get(`/reset?token=guess-${i}`),
+    (i: number) =>
+      nobody
+        .post('/reset')
+        .type('form')
+        .send({ token: `guess-${i}`, password, repeat: password }),
+  ]
+  const statuses: number[] = []
+  for (let i = 0; i < 24; i++) statuses.push((await (guess[i % 4]?.(i) ?? nobody.get('/')).set('X-Forwarded-For', from)).status)
+  expect(statuses).toEqual([...Array<number>(21).fill(404), 429, 429, 429])
+  expect((await byForm('nobody', 'wrong', from)).status).toBe(429)
+  const refused = await nobody.get('/invite?token=guess').set('X-Forwarded-For', from)
+  expect([refused.headers['retry-after'], refused.text.includes('Try again in 2 s.')]).toEqual(['2', true])
+
+  const made = await alice.post('/api/invites').send({ role: 'viewer' })
+  const { pathname, search, searchParams } = new URL((made.body as { link: string }).link)
+  for (const address of [from, '203.0.113.8'])
+    expect((await nobody.get(pathname + search).set('X-Forwarded-For', address)).status).toBe(200)
+  const accepted = await nobody
+    .post('/invite')
+    .set('X-Forwarded-For', '203.0.113.8')
+    .type('form')
+    .send({ token: searchParams.get('token'), username: 'newcomer', password: 'a password of one’s own' })
+  expect([accepted.status, accepted.headers['location']]).toEqual([303, '/'])
+
+  // A link that was one is nobody's guess, and neither is none at all.
+  for (let i = 0; i < 25; i++)
+    for (const path of [pathname + search, '/invite', '/reset'])
+      expect([404, 410]).toContain((await nobody.get(path).set('X-Forwarded-For', '203.0.113.9')).status)
+  expect((await byForm('alice', password, '203.0.113.9')).status).toBe(303)
+})
+
 test('a person is not locked out from where they have signed in before', async () => {
   expect((await byForm('alice', password, '10.0.0.1')).status).toBe(303)
   expect((await byBasic('alice', password, '10.0.0.2')).status).toBe(200)

@@ -5,6 +5,7 @@ import {
   addPerson,
   auditOf,
   basicOf,
+  beforeTheTests,
   changesDuring,
   everything,
   keyOfAgent,
@@ -17,11 +18,7 @@ import { until } from './helpers/until'
 
 let app: TestApp
 let alice: Agent
-beforeAll(async () => {
-  app = await startApp()
-  alice = await app.as('alice')
-})
-afterAll(() => app.close())
+beforeTheTests((opened) => ({ app, alice } = opened))
 
 interface User {
   id: string
@@ -313,9 +310,9 @@ describe('those who have less', () => {
     expect(await everything(app)).toEqual(before)
   })
 
-  test('an account that also belongs elsewhere is shut, reset or signed out by an instance admin only; from here it can be removed', async () => {
+  test('an account that also belongs elsewhere is shut or reset by an instance admin only; from here it can be removed', async () => {
     const session = await sessionOf(app, 'both')
-    for (const path of ['disable', 'reset', 'sign-out']) {
+    for (const path of ['disable', 'reset']) {
       expect(expectProblem(await erin.post(`/api/users/user-both/${path}`), 403).detail).toContain('also belongs to another organisation')
       expect((await erin.get(`/users/user-both/${path}`)).status).toBe(403)
     }
@@ -328,6 +325,51 @@ describe('those who have less', () => {
     // They go on in the other one.
     const there = await sessionOf(app, 'both')
     expect((await there.get('/api/me')).body).toMatchObject({ organisation: { id: 'other' } })
+  })
+
+  test('an admin sees and ends the sessions that work here, an instance admin all of them', async () => {
+    const id = await addPerson(app, 'sid', { org: 'other' })
+    await app.ctx.db.updateTable('memberships').set({ created_at: 1 }).where('user_id', '=', id).execute()
+    await addMember(app, id, 'home', 'viewer')
+    const devices = { there: 'lynx/1', here: 'wget/1', back: 'curl/1', former: 'elinks/1' }
+    const agents = Object.fromEntries(
+      await Promise.all(Object.keys(devices).map(async (name) => [name, await sessionOf(app, 'sid')] as const)),
+    ) as Record<keyof typeof devices, Agent>
+    const switched = (agent: Agent, org: string) => form(agent, `/organisations/${org}/switch`)
+    await switched(agents.here, 'home')
+    await switched(agents.back, 'home')
+    await switched(agents.back, 'other')
+    // In an organisation that they no longer belong to: as if none had been chosen.
+    await addOrganisation(app, 'former')
+    for (const [name, device] of Object.entries(devices)) {
+      const { items } = (await agents[name as 'here'].get('/api/sessions')).body as { items: { id: string; current: boolean }[] }
+      await app.ctx.db
+        .updateTable('sessions')
+        .set({ device, ...(name === 'former' ? { org_id: 'former' } : {}) })
+        .where('id', '=', items.find(({ current }) => current)?.id ?? '')
+        .execute()
+    }
+    const seenBy = async (agent: Agent) => {
+      const { text } = await agent.get(`/users/${id}`)
+      return Object.entries(devices).flatMap(([name, device]) => (text.includes(device.split('/')[0] ?? '') ? [name] : []))
+    }
+    expect(await seenBy(erin)).toEqual(['here'])
+    expect(await seenBy(await app.as('dave'))).toEqual(['there', 'back', 'former'])
+    expect(await seenBy(alice)).toEqual(['there', 'here', 'back', 'former'])
+    const counted = async (agent: Agent) => ((await agent.get(`/api/users/${id}`)).body as User).sessions
+    expect([await counted(erin), await counted(await app.as('dave')), await counted(alice)]).toEqual([1, 3, 4])
+
+    expect((await erin.get(`/users/${id}/sign-out`)).text).toContain('Where they work in another organisation, they stay signed in.')
+    expect(bodyOf(await erin.post(`/api/users/${id}/sign-out`), 'POST /api/users/:id/sign-out')).toEqual({ ended: 1 })
+    expect((await agents.here.get('/profile')).status).toBe(303)
+    for (const name of ['there', 'back', 'former'] as const) expect((await agents[name].get('/profile')).status).toBe(200)
+    expect(bodyOf(await erin.post(`/api/users/${id}/sign-out`), 'POST /api/users/:id/sign-out')).toEqual({ ended: 0 })
+    expect(bodyOf(await alice.post(`/api/users/${id}/sign-out`), 'POST /api/users/:id/sign-out')).toEqual({ ended: 3 })
+    expect((await agents.there.get('/profile')).status).toBe(303)
+    expect((await auditOf(app, 'sessions.end', id)).map(({ data }) => data)).toEqual(
+      [1, 0, 3].map((sessions_ended) => ({ sessions_ended })),
+    )
+    await app.ctx.db.deleteFrom('memberships').where('user_id', '=', id).execute()
   })
 
   test('an account that also belongs elsewhere says in how many others, and in which to an instance admin only', async () => {

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Malformed, OtherSite } from '../errors'
+import { AppError, Malformed, OtherSite } from '../errors'
 import { keyOf, sendText, shared } from './answer'
 import { Download, sendDownload } from './download'
 import type { EndpointRoute } from './endpoint'
 import type { Dashboard } from './http'
 import { clientOf, type Client } from './limits'
-import { admit, contextFor, noParameters, originOf, parse, queryOf, readJson } from './request'
+import { admit, contextFor, isEmpty, isOptional, noParameters, originOf, parse, queryOf, readJson } from './request'
 import type { Identity } from './session'
 
 export async function serveEndpoint(
@@ -15,6 +15,7 @@ export async function serveEndpoint(
   response: ServerResponse,
   params: Readonly<Record<string, string>>,
 ): Promise<void> {
+  if (endpoint.head === false && request.method === 'HEAD') throw new AppError(405, 'Method not allowed', 'This is for GET and POST.')
   const { sessions, security, limits } = dashboard
   const address = security.addressOf(request)
   const count = async (client: Client) => {
@@ -40,7 +41,7 @@ export async function serveEndpoint(
   const query = parse(endpoint.query ?? noParameters, queryOf(request.url ?? ''), 400)
   let body: unknown
   if (endpoint.body) {
-    body = parse(endpoint.body, await readJson(request), 422)
+    body = parse(endpoint.body, isEmpty(request) && isOptional(endpoint.body) ? undefined : await readJson(request), 422)
     // A body can take half a minute to arrive: whoever was shut out meanwhile does not act with what they had before.
     identity = await sessions.identify(request, { touch: false })
     admit(endpoint.permission, identity)

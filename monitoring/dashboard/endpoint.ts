@@ -92,6 +92,8 @@ export interface EndpointSpec<Query extends Schema | undefined, Body extends Sch
   readonly shared?: number
   /** Counted apart from the rest of the API, with its own limit. */
   readonly limit?: 'ingest'
+  /** false: asking with HEAD is no use of it, because it does something. */
+  readonly head?: false
 }
 
 /** One part of the pages that follows what changes. */

@@ -7,6 +7,7 @@ import { AppError, asError, Forbidden, Malformed, Unauthorized, Unavailable } fr
 import { may, type Rights } from '../permissions'
 import type { Render, Topic } from './endpoint'
 import { frameOf, refuse, textFrame } from './frames'
+import { openListeners } from './listeners'
 import type { Security } from './security'
 import type { Identity, Sessions } from './session'
 
@@ -28,6 +29,9 @@ interface Channel extends Audience {
   readonly pending: Subjects
   /** The same of transient topics. */
   readonly passing: Subjects
+  /** By transient topic: when it may be painted again. */
+  readonly passNotBefore: Map<string, number>
+  passTimer: NodeJS.Timeout | undefined
   /** One at a time, so that frames leave in the order of their numbers. */
   painting: boolean
   passingOn: boolean
@@ -68,7 +72,7 @@ export interface Hub {
   close(): void
 }
 
-/** A page is repainted at once, and then at most this often. */
+/** A page is repainted at once, and then at most this often; what is transient rests so long after each round. */
 const repaintMs = 250
 /** After the database could not be read. */
 const retryMs = 1000
@@ -90,9 +94,6 @@ export interface Pace {
 
 const usualPace: Pace = { beatMs: 2000, checkMs: 4000, pingMs: 30_000 }
 
-/** A change of these may be about who listens. */
-const aboutPeople: ReadonlySet<string> = new Set(['users', 'roles', 'keys', 'sessions', 'organisations'])
-
 export function openHub(options: {
   platform: Platform
   security: Security
@@ -104,7 +105,7 @@ export function openHub(options: {
   const { platform, security, sessions, topics, render, pace = usualPace } = options
   const { store, log } = platform
   const channels = new Map<string, Channel>()
-  const everybody = new Set<Listener>()
+  const listeners = openListeners<Listener>({ sessions, checkMs: pace.checkMs })
   const wss = new WebSocketServer({ noServer: true, maxPayload: 4096, perMessageDeflate: false, clientTracking: false })
   let seq = 0
   let draining: Promise<void> | undefined
@@ -112,8 +113,6 @@ export function openHub(options: {
   let closed = false
   let unreadable = false
   let retry: NodeJS.Timeout | undefined
-  let looking: Promise<void> | undefined
-  let lookAgain = false
 
   const audienceContext = ({ org, rights }: Audience): Context =>
     contextOf(platform, { ...systemActor, id: 'audience', name: 'whoever is looking', rights }, org)
@@ -129,11 +128,7 @@ export function openHub(options: {
         for (const channel of channels.values())
           if (channel.org === org_id && channel.topics.includes(topic)) add(channel.pending, topic, subject)
       seq = last.seq
-      // Another process may have made the change, and this one remembers what was before.
-      if (rows.some(({ topic }) => aboutPeople.has(topic))) {
-        sessions.forget()
-        lookAtListeners()
-      }
+      listeners.notice(rows.map(({ topic }) => topic))
       for (const channel of channels.values()) schedule(channel)
     }
   }
@@ -192,17 +187,26 @@ export function openHub(options: {
     schedule(channel)
   }
 
-  /** Of what is worthless a second later, only the newest is painted when there is more than can be painted. */
+  /**
+   * Of what is worthless a second later, only the newest is painted when there is more than can be painted. The rest is counted from
+   * the end of a round: however long one takes, requests have their turn between two.
+   */
   async function passOn(channel: Channel): Promise<void> {
     if (channel.passingOn) return
+    clearTimeout(channel.passTimer)
     channel.passingOn = true
-    while (channel.passing.size > 0) {
-      const passing = [...channel.passing]
-      channel.passing.clear()
-      const { content } = await paintAll(channel, passing)
+    const now = performance.now()
+    const due = [...channel.passing].filter(([topic]) => (channel.passNotBefore.get(topic) ?? 0) <= now)
+    for (const [topic] of due) channel.passing.delete(topic)
+    if (due.length > 0) {
+      const { content } = await paintAll(channel, due)
+      for (const [topic] of due) channel.passNotBefore.set(topic, performance.now() + repaintMs)
       if (content !== '') send(channel, frameOf(channel.kind, null, content), null)
     }
     channel.passingOn = false
+    if (channel.passing.size === 0 || channel.listeners.size === 0 || closed) return
+    const next = Math.min(...[...channel.passing.keys()].map((topic) => channel.passNotBefore.get(topic) ?? 0))
+    channel.passTimer = setTimeout(() => void passOn(channel), Math.max(0, next - performance.now())).unref()
   }
 
   // ---- Painting
@@ -276,6 +280,8 @@ export function openHub(options: {
         listeners: new Set(),
         pending: new Map(),
         passing: new Map(),
+        passNotBefore: new Map(),
+        passTimer: undefined,
         painting: false,
         passingOn: false,
         notBefore: 0,
@@ -327,6 +333,7 @@ export function openHub(options: {
     const names = allowedTopics((parameters.get('topics') ?? '').split(',').filter(Boolean), identity.principal.rights, kind)
     const since = sinceOf(parameters.get('since'))
     await reach(since)
+    listeners.leaveRoom(identity)
     wss.handleUpgrade(request, wire, head, (socket) => {
       const channel = channelFor(kind, identity, names)
       // Listening first and catching up second; what is committed meanwhile waits for what was missed.
@@ -341,7 +348,7 @@ export function openHub(options: {
 
   function join(listener: Listener): void {
     const { socket, channel } = listener
-    everybody.add(listener)
+    listeners.add(listener)
     channel.listeners.add(listener)
     socket.on('error', () => {
       socket.terminate()
@@ -350,10 +357,10 @@ export function openHub(options: {
       listener.alive = true
     })
     socket.on('close', () => {
-      everybody.delete(listener)
       channel.listeners.delete(listener)
       if (channel.listeners.size > 0) return
       clearTimeout(channel.timer)
+      clearTimeout(channel.passTimer)
       channels.delete(channel.key)
     })
   }
@@ -397,54 +404,15 @@ export function openHub(options: {
     return content
   }
 
-  // ---- Who still may listen
-
-  /** One look at a time, and at most four a second, however much is changed. */
-  function lookAtListeners(): void {
-    lookAgain = true
-    looking ??= (async () => {
-      while (lookAgain && !closed) {
-        lookAgain = false
-        await lookOnce()
-        await new Promise((resolve) => setTimeout(resolve, repaintMs).unref())
-      }
-      looking = undefined
-    })()
-  }
-
-  async function lookOnce(): Promise<void> {
-    // A hundred sockets of one session are one question.
-    const asked = new Map<string, Promise<Identity | undefined | 'unknown'>>()
-    const looks = [...everybody].map(async ({ request, identity, socket }) => {
-      const credentials = `${request.headers.cookie ?? ''}\n${request.headers.authorization ?? ''}`
-      let answer = asked.get(credentials)
-      if (!answer) asked.set(credentials, (answer = whoIsIt(request)))
-      const now = await answer
-      // A page that is told so loads itself again, with what its person may see now.
-      if (now !== 'unknown' && !isSame(now, identity)) socket.close(4401, 'signed out')
-    })
-    await Promise.all(looks)
-  }
-
-  async function whoIsIt(request: IncomingMessage): Promise<Identity | undefined | 'unknown'> {
-    try {
-      return await sessions.identify(request, { touch: false })
-    } catch (error) {
-      // A database that is away for a moment has signed nobody out; whoever is refused, for whatever reason, is out.
-      return error instanceof AppError && !(error instanceof Unavailable) ? undefined : 'unknown'
-    }
-  }
-
   // ---- The pulse
 
   const timers = [
     setInterval(() => {
       const beat = textFrame(`~${platform.now()}`)
-      for (const listener of everybody) if (listener.channel.kind === 'page' && !listener.held) write(listener, beat, slowBytes)
+      for (const listener of listeners) if (listener.channel.kind === 'page' && !listener.held) write(listener, beat, slowBytes)
     }, pace.beatMs),
-    setInterval(lookAtListeners, pace.checkMs),
     setInterval(() => {
-      for (const listener of everybody) {
+      for (const listener of listeners) {
         if (!listener.alive) listener.socket.terminate()
         else {
           listener.alive = false
@@ -495,21 +463,25 @@ export function openHub(options: {
       })
     },
     get sockets() {
-      return everybody.size
+      return listeners.size
     },
     close() {
       closed = true
       clearTimeout(retry)
       stopListening()
+      listeners.close()
       for (const timer of timers) clearInterval(timer)
-      for (const { timer } of channels.values()) clearTimeout(timer)
-      for (const listener of everybody) {
+      for (const { timer, passTimer } of channels.values()) {
+        clearTimeout(timer)
+        clearTimeout(passTimer)
+      }
+      for (const listener of listeners) {
         if (listener.channel.kind === 'page') write(listener, textFrame(`!bye ${goodbyeMs}`), capBytes)
         listener.socket.close(1012, 'restarting')
       }
       // A phone that has lost its network answers no closing frame, and would keep the process from ending.
       setTimeout(() => {
-        for (const { socket } of everybody) socket.terminate()
+        for (const { socket } of listeners) socket.terminate()
       }, goodbyePatienceMs).unref()
       wss.close()
     },
@@ -527,11 +499,6 @@ function bySubject(rows: readonly { topic: string; subject: string }[]): Subject
   for (const { topic, subject } of rows) add(subjects, topic, subject)
   return subjects
 }
-
-const isSame = (now: Identity | undefined, then: Identity): boolean =>
-  now?.principal.id === then.principal.id &&
-  now.principal.rights === then.principal.rights &&
-  now.principal.org_id === then.principal.org_id
 
 /** Waits until a slow reader has read most of what was sent. */
 function roomIn(wire: Duplex): Promise<void> {

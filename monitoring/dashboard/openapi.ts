@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { permissions } from '../permissions'
 import type { EndpointRoute, Routes } from './endpoint'
+import { isOptional } from './request'
 
 type Json = Record<string, unknown>
 
@@ -107,7 +108,9 @@ function operationOf(endpoint: EndpointRoute, named: Record<string, unknown>): J
     'x-permission': permission,
     ...(isPublic ? { security: [] } : {}),
     ...(parameters.length > 0 ? { parameters } : {}),
-    ...(body ? { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input', named) } } } } : {}),
+    ...(body
+      ? { requestBody: { required: !isOptional(body), content: { 'application/json': { schema: schemaOf(body, 'input', named) } } } }
+      : {}),
     responses: {
       [status]: {
         description: titles[status] ?? 'Done',

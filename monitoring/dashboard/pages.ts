@@ -115,12 +115,7 @@ async function sendAnswer(
       response.redirect(303, answer.to)
       return
     case 'sign-out':
-      await new Promise<void>((resolve, reject) => {
-        request.session.destroy((error: unknown) => {
-          if (error) reject(asError(error))
-          else resolve()
-        })
-      })
+      await dashboard.sessions.end(request)
       response.clearCookie(dashboard.security.cookieName, {
         path: '/',
         httpOnly: true,

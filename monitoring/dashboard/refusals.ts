@@ -2,18 +2,10 @@ import type { IncomingMessage } from 'node:http'
 import type { Request } from 'express'
 import type { Context } from '../context'
 import { asError, Forbidden, OtherSite } from '../errors'
+import type { Refusal } from '../permissions'
 import type { Dashboard } from './http'
 import { contextFor } from './request'
 import type { Access } from './endpoint'
-
-/** A request of somebody who is signed in, and may not do it. */
-export interface Refusal {
-  /** As it was declared: `/users/:id`. */
-  readonly path: string
-  readonly method: string
-  readonly permission: Access | null
-  readonly reason: 'another site' | null
-}
 
 export type TakeRefusal = (ctx: Context, refusal: Refusal) => void
 

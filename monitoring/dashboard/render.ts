@@ -15,6 +15,8 @@ export type Page = Extract<Answer, { kind: 'view' }> & { readonly body: string; 
 export interface Renderer {
   readonly assets: Readonly<Record<string, string>>
   readonly templates: Templates
+  /** What stands around every page is asked for again: organisations, or something else that everybody sees, were changed. */
+  forget(): void
   body(answer: Extract<Answer, { kind: 'view' }>): string
   /** The page around a body, in three parts: the body of a shared page is not copied, nor compressed, for each who asks. */
   page(
@@ -29,7 +31,7 @@ export interface Renderer {
 const place = '\u0001body\u0001'
 
 /** For whoever comes from outside, also when somebody is signed in in the same browser. */
-const isEntrance = (name: keyof Views): boolean => /^(session|invites|resets)\//.test(name)
+const isEntrance = (name: keyof Views): boolean => /^(session|invites|resets)\/|^status\/show$/.test(name)
 
 const whole = (html: string) => ({ before: html, body: '', after: '' })
 
@@ -74,6 +76,9 @@ export function openRenderer(
   return {
     assets,
     templates,
+    forget: () => {
+      surroundings.clear()
+    },
     body: ({ name, props }) => templates.render(name, props as Views[typeof name]),
     async page({ name, title, body, live, seq }, principal, path, flash) {
       if (name.startsWith('docs/')) return whole(body)

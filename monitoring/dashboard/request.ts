@@ -21,7 +21,7 @@ export const requestIdOf = (request: IncomingMessage): string => {
 
 export function contextFor({ platform, security }: Dashboard, identity: Identity | undefined, request: IncomingMessage): Context {
   const address = security.addressOf(request)
-  if (!identity) return contextOf(platform, visitor(address), home)
+  if (!identity) return contextOf(platform, visitor(address, request.headers['user-agent']), home)
   const { id, username, rights, org_id } = identity.principal
   return contextOf(platform, { kind: 'user', id, name: username, rights, key: identity.key, address }, org_id)
 }
@@ -95,6 +95,13 @@ async function readBody(request: IncomingMessage): Promise<string> {
     throw new Malformed('The body ended before it was complete.')
   }
 }
+
+/** Whether nothing at all can be sent in place of such a body: its schema says what that means. */
+export const isOptional = (schema: z.ZodType): boolean => schema.safeParse(undefined).success
+
+/** A request without a body, as Node has read its headers. */
+export const isEmpty = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
 
 export async function readJson(request: IncomingMessage): Promise<unknown> {
   // Also what keeps plain forms of other sites out: they cannot send this type.

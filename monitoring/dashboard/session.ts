@@ -46,22 +46,25 @@ export interface Accounts {
   authenticateBasic(address: string, username: string, password: string): Promise<Principal>
   authenticateKey(address: string, key: string): Promise<{ readonly key: KeyUsed; readonly member: Principal }>
   read(sid: string): Promise<string | undefined>
-  write(sid: string, session: { userId: string | null; data: string; address: string | null; device: string | null }): Promise<void>
+  /** Throws when the account was disabled, or got another password, after `since`. */
+  begin(sid: string, session: Begun & { data: string }): Promise<void>
   end(sid: string): Promise<void>
-  /** Whether the account is open, and its password still the one that was asked for at that moment. */
-  mayBegin(userId: string, since: number): Promise<boolean>
-  /** A session of this person has begun. */
-  noteSignIn(address: string, userId: string, userAgent: string | null): Promise<void>
   /** Something about people, roles, keys or sessions was changed: what is remembered of them is read again. */
   forget(): void
 }
 
+/** What is known of a session when it begins. */
+interface Begun {
+  userId: string
+  /** When the password was asked for. */
+  since: number
+  address: string
+  device: string | null
+}
+
 declare module 'express-session' {
-  interface SessionData {
-    userId: string
-    address: string
-    device: string
-  }
+  // eslint-disable-next-line @typescript-eslint/no-empty-object-type -- express-session wants its own interface extended
+  interface SessionData extends Begun {}
 }
 
 const cookieMaxAge = 30 * 24 * 3_600_000
@@ -74,6 +77,7 @@ export interface Sessions {
   forget(): void
   /** Begins a session of this person, under a new id: one that was known before somebody signed in is worth nothing afterwards. */
   begin(request: Request, userId: string, since: number): Promise<void>
+  end(request: Request): Promise<void>
   /** express-session, for the few routes that begin and end sessions; every other request only looks its session up. */
   readonly middleware: RequestHandler
 }
@@ -145,28 +149,18 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
       accounts.forget()
     },
     async begin(request, userId, since) {
-      const address = security.addressOf(request)
-      const device = request.headers['user-agent'] ?? null
-      await new Promise<void>((resolve, reject) => {
-        request.session.regenerate((error: unknown) => {
-          if (error) {
-            reject(asError(error))
-            return
-          }
-          Object.assign(request.session, { userId, address, device: device ?? '' })
-          request.session.save((error: unknown) => {
-            if (error) reject(asError(error))
-            else resolve()
-          })
-        })
-      })
-      // Only now, when whoever changes the password would find the session and end it.
-      if (await accounts.mayBegin(userId, since)) await accounts.noteSignIn(address, userId, device)
-      else {
-        await accounts.end(request.sessionID)
-        throw new Unauthorized('This name and password do not match.')
+      const begun: Begun = { userId, since, address: security.addressOf(request), device: request.headers['user-agent'] ?? null }
+      await settled((callback) => request.session.regenerate(callback))
+      Object.assign(request.session, begun)
+      try {
+        await settled((callback) => request.session.save(callback))
+      } catch (error) {
+        // Or express-session would save it once more when the answer ends.
+        await settled((callback) => request.session.destroy(callback)).catch(() => undefined)
+        throw error
       }
     },
+    end: (request) => settled((callback) => request.session.destroy(callback)),
     middleware: (request, response, next) => {
       // express-session keeps a Secure cookie back unless it sees TLS, which ends at the proxy: the public address decides.
       if (security.secureCookies) request.headers['x-forwarded-proto'] = 'https'
@@ -174,6 +168,14 @@ export function openSessions(accounts: Accounts, security: Security, secret: str
     },
   }
 }
+
+const settled = (work: (callback: (error?: unknown) => void) => unknown): Promise<void> =>
+  new Promise((resolve, reject) => {
+    work((error) => {
+      if (error) reject(asError(error))
+      else resolve()
+    })
+  })
 
 function bearerOf(header: string | undefined): string | undefined {
   return header !== undefined && /^bearer /i.test(header) ? header.slice(7).trim() : undefined
@@ -203,6 +205,8 @@ export function cookieValue(header: string | undefined, name: string): string | 
 
 /** Keeps express-session's sessions in our own table, where they can be listed and ended by person. */
 class AccountStore extends session.Store {
+  private readonly begun = new WeakSet<session.SessionData>()
+
   constructor(private readonly accounts: Accounts) {
     super()
   }
@@ -214,9 +218,15 @@ class AccountStore extends session.Store {
     )
   }
 
-  override set(sid: string, data: session.SessionData, callback?: (error?: unknown) => void): void {
-    const { userId = null, address = null, device = null } = data as Partial<session.SessionData>
-    void this.accounts.write(sid, { userId, data: JSON.stringify(data), address, device }).then(() => callback?.(), callback)
+  override set(sid: string, session: session.SessionData, callback?: (error?: unknown) => void): void {
+    // express-session saves a new one again when the answer ends. Nothing in it changes once it has begun.
+    if (this.begun.has(session)) {
+      callback?.()
+      return
+    }
+    this.begun.add(session)
+    const { userId, since, address, device } = session
+    void this.accounts.begin(sid, { userId, since, address, device, data: JSON.stringify(session) }).then(() => callback?.(), callback)
   }
 
   override destroy(sid: string, callback?: (error?: unknown) => void): void {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { systemActor, visitor } from '../context'
+import type { Invalid } from '../errors'
 
 /** A form's field that may be given any number of times. */
 export const several = (one: z.ZodType<string>) =>
@@ -7,6 +8,10 @@ export const several = (one: z.ZodType<string>) =>
 
 /** A moment in an answer. */
 export const iso = z.iso.datetime()
+
+/** A moment as an answer says it, if there is one. */
+export const isoOf = <At extends number | null | undefined>(at: At) =>
+  (typeof at === 'number' ? new Date(at).toISOString() : at) as string | Exclude<At, number>
 
 const firstMoment = Date.parse('0000-01-01T00:00:00.000Z')
 const lastMoment = Date.parse('9999-12-31T23:59:59.999Z')
@@ -17,6 +22,17 @@ export const isoToMoment = z.iso
   .transform((text) => Date.parse(text))
   // At the ends of time a zone leads to years that ISO 8601 writes with a sign.
   .refine((at) => at >= firstMoment && at <= lastMoment, 'This is not a moment like 2026-03-08T14:05:00Z.')
+
+export type Errors = Readonly<Record<string, string>>
+
+/** What is wrong with a form, by field: of a list, whichever of its items it is. `names`: of fields that the form calls otherwise. */
+export const errorsOf = (error: Invalid | undefined, names: Errors = {}): Errors =>
+  Object.fromEntries(
+    (error?.fields ?? []).map(({ field, message }) => {
+      const [name = field] = field.split('.')
+      return [names[name] ?? name, message]
+    }),
+  )
 
 /** Text that both databases can hold: PostgreSQL takes no NUL, and neither takes half of a surrogate pair. */
 export const text = (most: number) =>

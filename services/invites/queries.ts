@@ -1,4 +1,5 @@
 import type { Context } from '../../monitoring/context'
+import { inForce } from '../../monitoring/db/in-force'
 
 export interface InviteTable {
   id: string
@@ -85,8 +86,7 @@ export async function markUsed(ctx: Context, id: string, by: string): Promise<bo
     .set({ used_at: ctx.now(), used_by: by })
     .where('id', '=', id)
     .where('used_at', 'is', null)
-    .where('revoked_at', 'is', null)
-    .where('expires_at', '>', ctx.now())
+    .where(inForce('invites', ctx.now()))
     .executeTakeFirst()
   return numUpdatedRows === 1n
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Context } from '../../monitoring/context'
+import { inForce } from '../../monitoring/db/in-force'
 import { isAction, type Action, type Rights } from '../../monitoring/permissions'
 import { rightsOfRole } from '../accounts'
 import type { Stamp } from './format'
@@ -103,8 +104,6 @@ export async function findKey(ctx: Context, id: string): Promise<KeyRow | undefi
   return row && asKey(row)
 }
 
-const lifeless = (now: number) => sql<boolean>`coalesce(keys.expires_at <= ${now}, false)`
-
 export async function listKeys(
   ctx: Context,
   { q, state, owner, sort = 'created', order = 'desc' }: KeyFilter,
@@ -113,14 +112,12 @@ export async function listKeys(
   const { dialect } = ctx.platform.store
   // Both databases fold ASCII only, in this order of characters.
   const folded = (column: string) => sql<string>`lower(${dialect.binary(column)})`
-  const now = ctx.now()
+  const works = inForce('keys', ctx.now())
   let query = keys(ctx).where('keys.org_id', '=', ctx.org)
   if (owner !== undefined) query = query.where('keys.user_id', '=', owner)
   if (state === 'revoked') query = query.where('revoked_at', 'is not', null)
-  else if (state !== undefined) {
-    const over = lifeless(now)
-    query = query.where('revoked_at', 'is', null).where(state === 'expired' ? over : sql<boolean>`not ${over}`)
-  }
+  else if (state === 'active') query = query.where(works)
+  else if (state === 'expired') query = query.where('revoked_at', 'is', null).where(sql<boolean>`not ${works}`)
   if (q !== undefined) {
     const part = `%${q.replace(/[A-Z]/g, (letter) => letter.toLowerCase()).replace(/[\\%_]/g, '\\$&')}%`
     query = query.where(
@@ -146,8 +143,7 @@ export async function countActive(ctx: Context, owner: string): Promise<number> 
     .select((row) => row.fn.countAll<number>().as('count'))
     .where('org_id', '=', ctx.org)
     .where('user_id', '=', owner)
-    .where('revoked_at', 'is', null)
-    .where(sql<boolean>`not ${lifeless(ctx.now())}`)
+    .where(inForce('keys', ctx.now()))
     .executeTakeFirstOrThrow()
   return count
 }
@@ -206,7 +202,7 @@ export async function listMadeByItself(ctx: Context, { id, user_id }: Pick<KeyTa
     .select((row) => [
       'id',
       'replaces',
-      row.and([row('revoked_at', 'is', null), sql<boolean>`not ${lifeless(ctx.now())}`]).as('works'),
+      inForce('keys', ctx.now()).as('works'),
       row
         .exists(
           row
@@ -240,8 +236,7 @@ export async function markAllRevoked(ctx: Context, owner: string): Promise<strin
     .set({ revoked_at: now })
     .where('org_id', '=', ctx.org)
     .where('user_id', '=', owner)
-    .where('revoked_at', 'is', null)
-    .where(sql<boolean>`not ${lifeless(now)}`)
+    .where(inForce('keys', now))
     .returning('id')
     .execute()
   return rows.map(({ id }) => id)

@@ -1,4 +1,5 @@
 import type { Context } from '../../monitoring/context'
+import { inForce } from '../../monitoring/db/in-force'
 
 const own = (ctx: Context) =>
   ctx.db
@@ -18,8 +19,7 @@ const own = (ctx: Context) =>
         .selectFrom('keys')
         .whereRef('keys.role', '=', 'roles.id')
         .where('keys.org_id', '=', ctx.org)
-        .where('keys.revoked_at', 'is', null)
-        .where((where) => where.or([where('keys.expires_at', 'is', null), where('keys.expires_at', '>', ctx.now())]))
+        .where(inForce('keys', ctx.now()))
         .select((inner) => inner.fn.countAll<number>().as('count'))
         .as('keys'),
       row
@@ -27,8 +27,7 @@ const own = (ctx: Context) =>
         .whereRef('invites.role', '=', 'roles.id')
         .where('invites.org_id', '=', ctx.org)
         .where('used_at', 'is', null)
-        .where('revoked_at', 'is', null)
-        .where('expires_at', '>', ctx.now())
+        .where(inForce('invites', ctx.now()))
         .select((inner) => inner.fn.countAll<number>().as('count'))
         .as('invites'),
     ])
@@ -51,8 +50,7 @@ export async function countByRole(ctx: Context): Promise<{ people: Map<string, n
       .selectFrom('keys')
       .select((row) => ['role', row.fn.countAll<number>().as('count')] as const)
       .where('org_id', '=', ctx.org)
-      .where('revoked_at', 'is', null)
-      .where((where) => where.or([where('expires_at', 'is', null), where('expires_at', '>', ctx.now())]))
+      .where(inForce('keys', ctx.now()))
       .groupBy('role')
       .execute(),
   ])

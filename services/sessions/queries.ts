@@ -27,12 +27,7 @@ export const findSession = (ctx: Context, id: string): Promise<SessionTable | un
   ctx.db.selectFrom('sessions').selectAll().where('id', '=', id).where('expires_at', '>', ctx.now()).executeTakeFirst()
 
 export async function saveSession(ctx: Context, row: SessionTable): Promise<void> {
-  const { user_id, data, seen_at, expires_at } = row
-  await ctx.db
-    .insertInto('sessions')
-    .values(row)
-    .onConflict((conflict) => conflict.column('id').doUpdateSet({ user_id, data, seen_at, expires_at }))
-    .execute()
+  await ctx.db.insertInto('sessions').values(row).execute()
 }
 
 export async function touchSession(ctx: Context, id: string, seenAt: number, expiresAt: number): Promise<void> {
@@ -44,8 +39,21 @@ export async function touchSession(ctx: Context, id: string, seenAt: number, exp
     .execute()
 }
 
-export const findUser = (ctx: Context, id: string) =>
-  ctx.db.selectFrom('users').select(['disabled_at', 'password_changed_at']).where('id', '=', id).executeTakeFirst()
+/** Whether the account is open, and its password was not changed between the two moments. On PostgreSQL this takes the row's lock. */
+export async function touchOpenUser(
+  ctx: Context,
+  id: string,
+  { now, since, ahead }: { now: number; since: number; ahead: number },
+): Promise<boolean> {
+  const { numUpdatedRows } = await ctx.db
+    .updateTable('users')
+    .set({ seen_at: now })
+    .where('id', '=', id)
+    .where('disabled_at', 'is', null)
+    .where((where) => where.or([where('password_changed_at', '<=', since), where('password_changed_at', '>', ahead)]))
+    .executeTakeFirst()
+  return numUpdatedRows === 1n
+}
 
 export async function touchUser(ctx: Context, id: string, seenAt: number): Promise<void> {
   await ctx.db.updateTable('users').set({ seen_at: seenAt }).where('id', '=', id).execute()

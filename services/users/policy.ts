@@ -6,7 +6,7 @@ import type { PersonRow } from './queries'
 export type Deed = 'role' | 'disable' | 'reset' | 'remove' | 'sessions'
 
 /** What reaches the account itself, and with it every organisation it belongs to. */
-const reachesFurther: readonly Deed[] = ['disable', 'reset', 'sessions']
+const reachesFurther: readonly Deed[] = ['disable', 'reset']
 
 /** Why the actor may not do this to that person, in words; null when they may. */
 export function whyNot(ctx: Context, person: PersonRow, deed: Deed): string | null {

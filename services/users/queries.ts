@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { Context } from '../../monitoring/context'
-import { instanceActions, rightsTo, type Rights } from '../../monitoring/permissions'
+import { inForce } from '../../monitoring/db/in-force'
+import { instanceActions, may, rightsTo, type Rights } from '../../monitoring/permissions'
 import { rightsOfRole } from '../accounts'
 
 export interface PersonFilter {
@@ -55,14 +56,14 @@ const people = (ctx: Context) =>
         .selectFrom('sessions')
         .whereRef('sessions.user_id', '=', 'users.id')
         .where('sessions.expires_at', '>', ctx.now())
+        .where(withinReach(ctx))
         .select((inner) => inner.fn.countAll<number>().as('count'))
         .as('sessions'),
       row
         .selectFrom('keys')
         .whereRef('keys.user_id', '=', 'users.id')
         .where('keys.org_id', '=', ctx.org)
-        .where('keys.revoked_at', 'is', null)
-        .where((where) => where.or([where('keys.expires_at', 'is', null), where('keys.expires_at', '>', ctx.now())]))
+        .where(inForce('keys', ctx.now()))
         .select((inner) => inner.fn.countAll<number>().as('count'))
         .as('keys'),
       row
@@ -144,12 +145,11 @@ export async function organisationsOf(ctx: Context, user: string): Promise<strin
   return rows.map(({ org_id }) => org_id)
 }
 
-/** Across organisations: those in which this account would leave nobody who may let people in. */
+/** Across organisations: those in which this account is the only one that may let people in. */
 export async function onlyAdminIn(ctx: Context, user: string): Promise<string[]> {
   const rows = await ctx.db
     .selectFrom('memberships as own')
-    .innerJoin('organisations', 'organisations.id', 'own.org_id')
-    .select('organisations.name')
+    .select('own.org_id')
     .where('own.user_id', '=', user)
     .where('own.role', '=', 'admin')
     .where((where) =>
@@ -167,15 +167,37 @@ export async function onlyAdminIn(ctx: Context, user: string): Promise<string[]>
       ),
     )
     .execute()
-  return rows.map(({ name }) => name)
+  return rows.map(({ org_id }) => org_id)
 }
 
 export async function updateRole(ctx: Context, user: string, role: string): Promise<void> {
   await ctx.db.updateTable('memberships').set({ role }).where('org_id', '=', ctx.org).where('user_id', '=', user).execute()
 }
 
+/** Sessions that worked here go on where the person still belongs. */
 export async function deleteMembership(ctx: Context, user: string): Promise<void> {
   await ctx.db.deleteFrom('memberships').where('org_id', '=', ctx.org).where('user_id', '=', user).execute()
+  await ctx.db.updateTable('sessions').set({ org_id: null }).where('user_id', '=', user).where('org_id', '=', ctx.org).execute()
+}
+
+/** Of the sessions of a person, those that work in this organisation: in the one that was chosen, else in the one they joined first. */
+const worksHere = ({ org }: Context) =>
+  sql<boolean>`${org} = (
+    select places.org_id from memberships as places where places.user_id = sessions.user_id
+    order by case when places.org_id = sessions.org_id then 0 else 1 end, places.created_at, places.org_id limit 1
+  )`
+
+/** An instance admin reaches a person's sessions wherever they work. */
+const withinReach = (ctx: Context) => (may(ctx.actor, 'accounts.manage') ? sql<boolean>`1 = 1` : worksHere(ctx))
+
+export async function listSessionIds(ctx: Context, user: string): Promise<string[]> {
+  const rows = await ctx.db.selectFrom('sessions').select('id').where('user_id', '=', user).where(withinReach(ctx)).execute()
+  return rows.map(({ id }) => id)
+}
+
+export async function deleteSessions(ctx: Context, user: string): Promise<number> {
+  const { numDeletedRows } = await ctx.db.deleteFrom('sessions').where('user_id', '=', user).where(withinReach(ctx)).executeTakeFirst()
+  return Number(numDeletedRows)
 }
 
 /** True for the one who did it; false when it was so already. */

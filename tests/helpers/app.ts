@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { prepareDataDir, readConfig } from '../../monitoring/config'
 import { home, type Context } from '../../monitoring/context'
 import { openLog } from '../../monitoring/log'
 import { keyOf } from '../../services/accounts/queries'
-import * as sessions from '../../services/sessions'
+import { saveSession } from '../../services/sessions/queries'
 import { until } from './until'
 
 /** The cast: Alice is admin, Bob operator, Carol viewer; Dave is an admin of another organisation. */
@@ -185,7 +185,16 @@ export const cookieOf = (answer: supertest.Response): string =>
 export async function newSession({ ctx, platform }: App, userId: string): Promise<string> {
   const sid = randomBytes(24).toString('base64url')
   const cookie = { originalMaxAge: 86_400_000, httpOnly: true, path: '/', sameSite: 'lax', secure: false }
-  await sessions.write(ctx, sid, { userId, data: JSON.stringify({ cookie, userId }), address: '127.0.0.1', device: null })
+  const now = ctx.now()
+  await ctx.transaction((ctx) =>
+    saveSession(ctx, {
+      id: createHash('sha256').update(sid).digest('hex'),
+      user_id: userId,
+      data: JSON.stringify({ cookie, userId }),
+      ...{ address: '127.0.0.1', device: null, org_id: null },
+      ...{ created_at: now, seen_at: now, confirmed_at: now, expires_at: now + 8 * 3_600_000 },
+    }),
+  )
   return `operations-center=${encodeURIComponent(`s:${sign(sid, platform.config.sessionSecret)}`)}`
 }
 

@@ -1,7 +1,18 @@
 import supertest from 'supertest'
 import { home } from '../../monitoring/context'
 import { keyOf } from '../../services/accounts/queries'
-import { cookieOf, listen, newSession, password, type Agent, type Listener, type TestApp } from './app'
+import { cookieOf, listen, newSession, password, startApp, type Agent, type Listener, type TestApp } from './app'
+
+/** One console for all tests of a file, with an admin and a stranger who ask it. */
+export function beforeTheTests(take: (opened: { app: TestApp; alice: Agent; nobody: Agent }) => unknown): void {
+  let app: TestApp
+  beforeAll(async () => {
+    app = await startApp()
+    const [alice, nobody] = await Promise.all([app.as('alice'), app.as(null)])
+    take({ app, alice, nobody })
+  })
+  afterAll(() => app.close())
+}
 
 export interface NewPerson {
   role?: string
@@ -80,6 +91,11 @@ export async function socketOf(
     }),
   )
   return { ...listener, closed }
+}
+
+/** Wrong tries from here count no longer: they are forgotten after a quarter of an hour. */
+export const afterTheThrottle = (app: TestApp): void => {
+  app.advance(16 * 60_000)
 }
 
 /** What stands in the audit trail about an action, the oldest first. */

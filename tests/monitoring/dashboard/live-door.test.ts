@@ -48,6 +48,34 @@ describe('the door of the sockets', () => {
     }
   })
 
+  test('is shut to one person who has 200 open, who is told why, until one of them is closed', async () => {
+    const open = () => listen(`${ws}/live?topics=events`, signedIn())
+    await until(() => app.hub.sockets === 0)
+    const sockets = await Promise.all(Array.from({ length: 200 }, open))
+    const refused = new WebSocket(`${ws}/ws/events?topics=events`, { headers: { Authorization: basic() } })
+    const [status, text] = await new Promise<[number, string]>((resolve) => {
+      refused.once('unexpected-response', (_request, response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (part: string) => (text += part))
+        response.once('end', () => resolve([response.statusCode ?? 0, text]))
+      })
+    })
+    expect([status, JSON.parse(text)]).toMatchObject([
+      429,
+      { status: 429, detail: 'You have 200 sockets open, which is the most. Close one of them first.' },
+    ])
+    // Others are not concerned, and neither are keys.
+    const { key } = (await (await app.as('carol')).post('/api/keys').send({ name: 'follows', role: 'viewer' })).body as { key: string }
+    for (const headers of [{ Cookie: (await app.as('bob')).cookie ?? '', Origin: app.url }, { Authorization: `Bearer ${key}` }])
+      (await listen(`${ws}/ws/events?topics=events`, headers)).close()
+    sockets[0]?.close()
+    const again = await until(() => open().catch(() => undefined))
+    await expect(open()).rejects.toThrow('refused with 429')
+    for (const socket of [...sockets, again]) socket.close()
+    await until(() => app.hub.sockets === 0)
+    ;(await open()).close()
+  })
+
   test('does not stay half open after a refusal', async () => {
     const held = () => new Promise<number>((resolve) => app.server.getConnections((_error, count) => resolve(count)))
     const socket = connect({ port: Number(new URL(app.url).port), host: '127.0.0.1', allowHalfOpen: true })

@@ -142,4 +142,31 @@ describe('painting what changed', () => {
     expect(painted).toBe(2)
     page.close()
   })
+
+  test('a transient topic rests between two rounds, whatever is published meanwhile, and loses nothing of it', async () => {
+    const rounds: { at: number; subjects: readonly string[] }[] = []
+    quick = await openQuickHub(app, {
+      'work.now': {
+        paint: (_ctx, subjects) => {
+          rounds.push({ at: performance.now(), subjects })
+          return Promise.resolve(`<p>${subjects.join()}</p>`)
+        },
+      },
+      'other.now': { paint: () => Promise.resolve('<p>other</p>') },
+    })
+    const page = await listen(`${quick.url}/live?topics=work.now,other.now`, {})
+    await page.frame((frame) => /^\d+\n$/.test(frame))
+    for (let index = 0; index < 40; index++) {
+      quick.hub.publish('work.now', 'home', `check-${index}`)
+      await new Promise((resolve) => setTimeout(resolve, 10))
+      // Another topic does not wait for this one's rest.
+      if (index === 5) quick.hub.publish('other.now', 'home', 'now')
+    }
+    await page.frame((frame) => frame.includes('check-39'))
+    expect(page.frames.indexOf('\n<p>other</p>')).toBe(page.frames.findIndex((frame) => frame.includes('check-1,')) - 1)
+    expect(rounds.flatMap(({ subjects }) => subjects)).toEqual(Array.from({ length: 40 }, (_, index) => `check-${index}`))
+    const rests = rounds.slice(1).map(({ at }, index) => at - (rounds[index]?.at ?? 0))
+    expect(Math.min(...rests)).toBeGreaterThanOrEqual(245)
+    page.close()
+  })
 })

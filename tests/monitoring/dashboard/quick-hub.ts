@@ -45,6 +45,7 @@ export async function openQuickHub(
       carriesCredentials: () => false,
       forget: () => undefined,
       begin: () => Promise.resolve(),
+      end: () => Promise.resolve(),
       middleware: (_request, _response, next) => {
         next()
       },
