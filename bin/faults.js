@@ -1,6 +1,6 @@
 'use strict'
 
-// npm run faults [-- --cycles 100] [--seed 7] [kill|leave|reload]: the fault tests, more often and with figures.
+// npm run faults [-- --cycles 100] [--seed 7] [kill|flips|leave|reload|rescue|durable]: the fault tests, more often and with figures.
 
 const { spawnSync } = require('node:child_process')
 const path = require('node:path')

@@ -2,9 +2,13 @@ import { createServer, type Server } from 'node:http'
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { routes as audit } from '../routes/audit'
+import { routes as checkRoutes } from '../routes/checks'
+import { routes as consoleRoutes } from '../routes/console'
 import { routes as events } from '../routes/events'
 import { routes as health } from '../routes/health'
+import { routes as incidentRoutes } from '../routes/incidents'
 import { routes as invites } from '../routes/invites'
+import { routes as maintenanceRoutes } from '../routes/maintenance'
 import { routes as me } from '../routes/me'
 import { routes as organisationRoutes } from '../routes/organisations'
 import { routes as keyRoutes } from '../routes/keys'
@@ -17,15 +21,23 @@ import { routes as roles } from '../routes/roles'
 import { routes as session } from '../routes/session'
 import { routes as sessionRoutes } from '../routes/sessions'
 import { routes as settings } from '../routes/settings'
+import { routes as snapshotRoutes } from '../routes/snapshots'
+import { routes as systemRoutes } from '../routes/system'
+import { routes as statusRoutes } from '../routes/status'
 import { routes as users } from '../routes/users'
 import * as healthService from '../services/health'
 import * as auditService from '../services/audit'
+import * as consoleService from '../services/console'
 import * as keys from '../services/keys'
+import * as maintenance from '../services/maintenance'
 import * as metrics from '../services/metrics'
+import { prune as pruneEvents } from '../services/events'
 import * as organisations from '../services/organisations'
 import * as processService from '../services/processes'
 import * as sessions from '../services/sessions'
+import * as snapshots from '../services/snapshots'
 import * as accounts from '../services/accounts'
+import * as checkService from '../services/checks'
 import * as claim from '../services/claim'
 import { startChores } from './chores'
 import type { Config, Secrets } from './config'
@@ -33,6 +45,7 @@ import { contextOf, home, systemActor, systemClock, visitor, type Context, type 
 import { deleteOldChanges } from './db/changes'
 import { migrate } from './db/migrate'
 import { openStore, type Store } from './db/open'
+import { tidy } from './db/tidy'
 import { docsOf } from './dashboard/docs'
 import type { Routes, Topic } from './dashboard/endpoint'
 import { handlerOf, type Dashboard } from './dashboard/http'
@@ -49,6 +62,7 @@ import { inProject } from './paths'
 import { may } from './permissions'
 import { pm2Probe } from './probes/pm2'
 import { systemProbe } from './probes/system'
+import { openRing } from './ring'
 
 /** Every feature that has pages, endpoints or live parts. A new one is a line here. */
 export const declared: readonly Routes[] = [
@@ -56,6 +70,12 @@ export const declared: readonly Routes[] = [
   overview,
   health,
   processes,
+  systemRoutes,
+  snapshotRoutes,
+  checkRoutes,
+  incidentRoutes,
+  maintenanceRoutes,
+  statusRoutes,
   events,
   profile,
   settings,
@@ -70,6 +90,7 @@ export const declared: readonly Routes[] = [
   organisationRoutes,
   roles,
   audit,
+  consoleRoutes,
 ]
 
 export interface App {
@@ -90,7 +111,7 @@ export interface AppOptions {
   readonly log: Log
   readonly now?: () => number
   /** What to measure; all by default. */
-  readonly probes?: { readonly system?: boolean; readonly pm2?: boolean; readonly proc?: string }
+  readonly probes?: { readonly system?: boolean; readonly pm2?: boolean; readonly proc?: string; readonly checks?: boolean }
 }
 
 /** For the doctor, which runs no application. */
@@ -124,20 +145,26 @@ export async function withSystem<T>(config: Config & Secrets, log: Log, work: (c
 
 /** Opens the database, brings it up to date, and puts everything together. Nothing listens yet. */
 export async function openApp(config: Config & Secrets, options: AppOptions): Promise<App> {
-  const { log, now = systemClock } = options
-  const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log })
-  const platform = platformOf(config, { store, log, now })
-  const ctx = contextOf(platform, systemActor, home)
+  const store = await openStore({ dataDir: config.dataDir, databaseUrl: config.databaseUrl, log: options.log })
   try {
-    const { applied, copy } = await migrate(store, now)
-    if (applied.length > 0) log.info({ applied, copy }, 'the database was brought up to date')
-    await accounts.ensureHome(ctx)
-    if (config.admin) await claim.ensureAdmin(ctx, config.admin)
-    await healthService.rememberHost(ctx)
+    return await assemble(config, store, options)
   } catch (error) {
+    // Whatever it is, it can be tried again, or another database put in this one's place.
     await store.close()
     throw error
   }
+}
+
+async function assemble(config: Config & Secrets, store: Store, options: AppOptions): Promise<App> {
+  const { log, now = systemClock } = options
+  const platform = platformOf(config, { store, log, now })
+  const ctx = contextOf(platform, systemActor, home)
+  const { applied, copy } = await migrate(store, now)
+  if (applied.length > 0) log.info({ applied, copy }, 'the database was brought up to date')
+  await accounts.ensureHome(ctx)
+  if (config.admin) await claim.ensureAdmin(ctx, config.admin)
+  await healthService.rememberHost(ctx)
+  await checkService.ensureBuiltins(ctx)
 
   const security = securityOf(config)
   const asVisitor = (address: string) => contextOf(platform, visitor(address), home)
@@ -147,13 +174,12 @@ export async function openApp(config: Config & Secrets, options: AppOptions): Pr
       authenticateKey: (address, key) => keys.authenticate(asVisitor(address), key),
       authenticateBasic: (address, username, password) => accounts.authenticateBasic(asVisitor(address), username, password),
       read: (sid) => sessions.read(ctx, sid),
-      write: (sid, data) => sessions.write(ctx, sid, data),
+      begin: (sid, session) => sessions.begin(asVisitor(session.address), sid, session),
       end: (sid) => sessions.end(ctx, sid),
-      mayBegin: (userId, since) => sessions.mayBegin(ctx, userId, since),
-      noteSignIn: (address, userId, userAgent) => accounts.noteSignIn(asVisitor(address), userId, userAgent),
       forget: () => {
         sessions.forgetAll(ctx)
         keys.forgetAll(ctx)
+        renderer.forget()
       },
     },
     security,
@@ -183,6 +209,7 @@ export async function openApp(config: Config & Secrets, options: AppOptions): Pr
     routes: features,
     seq: hub.seq,
     refused: auditService.noteRefusal,
+    scrape: consoleService.scrape,
     async poll(request, response, identity) {
       const parameters = new URL(request.originalUrl, 'http://localhost').searchParams
       const names = (parameters.get('topics') ?? '').split(',').filter(Boolean)
@@ -204,21 +231,31 @@ export async function openApp(config: Config & Secrets, options: AppOptions): Pr
   )
   hub.attach(server)
 
-  const chores = startChores(log)
+  const chores = startChores(log, now)
+  const ring = openRing(config.dataDir)
+  const deaf = consoleService.keepTroublesAside(ctx, ring)
+  const watching = consoleService.watch(ctx, { sockets: () => hub.sockets, chores: () => chores.list(), told: hub.seq })
+  chores.every(2 * second, 'keep the last events aside', () => consoleService.keepAside(ctx, ring))
+  chores.every(5 * second, 'watch the console itself', () => consoleService.observe(ctx))
   chores.every(10 * second, 'write metrics', () => metrics.flush(ctx))
   chores.every(5 * second, 'review health', () => healthService.review(ctx))
   chores.every(2 * second, 'seal the audit trail', () => auditService.seal(ctx))
   chores.every(3600 * second, 'drop old audit entries', () => auditService.prune(ctx))
   chores.every(600 * second, 'drop old sessions', () => sessions.dropExpired(ctx))
-  chores.every(600 * second, 'drop old metrics', () => metrics.prune(ctx))
-  chores.every(600 * second, 'drop old changes', () => deleteOldChanges(ctx))
-  // SQLite chooses indexes by figures that somebody has to take, and gives pages back to the disk when it is asked to; PostgreSQL does both by itself.
-  store.sqlite?.pragma('optimize = 0x10002')
-  chores.every(600 * second, 'tidy the database', () => {
-    store.sqlite?.pragma('incremental_vacuum(1000)')
-    store.sqlite?.pragma('optimize')
+  chores.every(3600 * second, 'drop old snapshots', () => snapshots.prune(ctx))
+  chores.every(5 * second, 'notice maintenance that begins or ends', () => maintenance.noticeTurns(ctx))
+  chores.every(3600 * second, 'drop old maintenance', () => maintenance.prune(ctx))
+  // Whoever looks at the machine's processes asks again; while nobody does, nothing is looked at.
+  chores.every(5 * second, 'look at the machine', () => {
+    platform.publish('system.now', home, 'now')
     return Promise.resolve()
   })
+  chores.every(600 * second, 'drop old events', () => pruneEvents(ctx))
+  chores.every(600 * second, 'drop old metrics', () => metrics.prune(ctx))
+  chores.every(600 * second, 'drop old changes', () => deleteOldChanges(ctx))
+  // SQLite chooses indexes by figures that somebody has to take; PostgreSQL does so by itself.
+  store.sqlite?.pragma('optimize = 0x10002')
+  chores.every(600 * second, 'tidy the database', () => tidy(store))
   const probes = startProbes(ctx, options.probes ?? {})
 
   return {
@@ -241,15 +278,23 @@ export async function openApp(config: Config & Secrets, options: AppOptions): Pr
       leaving = true
       hub.close()
       await Promise.all([stopServing(server), probes.stop(), chores.stop()])
+      watching.stop()
+      await consoleService.keepAside(ctx, ring).catch(() => undefined)
+      await snapshots.settle(ctx)
       await metrics.flush(ctx).catch((error: unknown) => {
         log.error({ err: asError(error) }, 'the last metrics could not be written')
       })
+      deaf()
+      ring.close()
       await store.close()
     },
   }
 }
 
-function startProbes(ctx: Context, { system = true, pm2 = true, proc }: NonNullable<AppOptions['probes']>): { stop(): Promise<void> } {
+function startProbes(
+  ctx: Context,
+  { system = true, pm2 = true, proc, checks = system }: NonNullable<AppOptions['probes']>,
+): { stop(): Promise<void> } {
   const { platform, log } = ctx
   const { config, probes, now } = platform
   const told = (what: string) => (error: unknown) => {
@@ -289,8 +334,10 @@ function startProbes(ctx: Context, { system = true, pm2 = true, proc }: NonNulla
     })
     probes.pm2.start()
   }
+  const engine = checks ? checkService.start(ctx) : undefined
   return {
     async stop() {
+      await engine?.stop()
       probes.system?.stop()
       await probes.pm2?.stop()
       await last

@@ -6,9 +6,11 @@ import { ConfigError, readConfig, type Config } from './config'
 import { systemClock } from './context'
 import { asError } from './errors'
 import { openLog } from './log'
-import { plural } from './markup'
+import { bytes, plural } from './markup'
 import { inProject } from './paths'
 import { openStore, sqliteFile, type Store } from './db/open'
+import { rescueTokenFile } from './rescue/access'
+import { spaceOf } from './rescue/space'
 
 type Finding = readonly ['ok' | 'warn' | 'fail', string, string]
 
@@ -34,6 +36,8 @@ export async function doctor(say: (line: string) => void, environment?: NodeJS.P
     ...(await database(config)),
     ...pm2Home(config),
     ...(await Promise.all([pm2(config), port(config)])),
+    ...space(config),
+    ...rescue(config),
     claim(config),
   ]
   const marks = { ok: 'ok  ', warn: 'note', fail: 'FAIL' }
@@ -134,6 +138,31 @@ async function pm2({ pm2Home }: Config): Promise<Finding> {
 async function port({ port, host }: Config): Promise<Finding> {
   const taken = await answers({ port, host: host === '0.0.0.0' ? '127.0.0.1' : host })
   return ['ok', 'Port', taken ? `${port} answers: the console, or another program, runs there` : `${port} is free`]
+}
+
+/** Where the console asks for help, if it does. */
+function rescue(config: Config): Finding[] {
+  const file = rescueTokenFile(config.dataDir)
+  if (!existsSync(file)) return []
+  const base = config.publicUrl?.origin ?? `http://127.0.0.1:${config.port}`
+  return [['warn', 'Rescue mode', `the console could not start, and waits here: ${base}/rescue?token=${readFileSync(file, 'utf8').trim()}`]]
+}
+
+const scarce = 200 * 1024 * 1024
+
+function space({ dataDir }: Config): Finding[] {
+  const found = spaceOf(dataDir)
+  if (!found) return []
+  const left = `${bytes(found.free)} of ${bytes(found.total)} are free`
+  return found.free < scarce || (found.inodes !== null && found.inodes < 100)
+    ? [
+        [
+          'fail',
+          'Disk',
+          `${left}${found.inodes === null ? '' : `, and room for ${plural(found.inodes, 'file', 'files')}`}: nothing can be stored when there is none`,
+        ],
+      ]
+    : [['ok', 'Disk', left]]
 }
 
 function claim(config: Config): Finding {

@@ -15,6 +15,8 @@ export const routes = new Routes('events')
 const Severity = z.enum(events.severities)
 
 const deepest = 50
+/** As it is stored: of text beyond ASCII a character takes up to four. */
+const mostBytes = 64_000
 
 /** A body can nest deeper than the stack that would write it out again. */
 const isShallow = (value: unknown, depth = 0): boolean =>
@@ -23,8 +25,8 @@ const isShallow = (value: unknown, depth = 0): boolean =>
 const Data = z
   .unknown()
   .refine((value) => isShallow(value), { message: `This is nested deeper than ${deepest} levels.`, abort: true })
-  .refine((value) => JSON.stringify(value ?? null).length <= 64_000, 'This is larger than 64,000 characters.')
-  .describe(`Anything that JSON can say, up to 64,000 characters and ${deepest} levels deep`)
+  .refine((value) => Buffer.byteLength(JSON.stringify(value ?? null)) <= mostBytes, 'This is larger than 64 kB.')
+  .describe(`Anything that JSON can say, up to 64 kB and ${deepest} levels deep`)
 
 const Report = z.strictObject({
   type: text(100).min(1).describe('What happened, like deploy or backup.finished'),
@@ -44,7 +46,10 @@ routes.endpoint(
   'POST /api/events',
   {
     summary: 'Report events',
-    description: 'Takes 1 to 1,000 events, all or none of them. Answers after they are stored durably.',
+    description: [
+      'Takes 1 to 1,000 events, all or none of them. Answers after they are stored durably.',
+      'An event of the type `deploy` is marked on every chart of the Health page: `{"type": "deploy", "source": "ci", "subject": "content-engine 131", "data": {"message": "the new parser"}}`. So is one of the type `edit`, for a change of configuration.',
+    ].join('\n\n'),
     permission: 'events.report',
     body: z.strictObject({ events: z.array(Report).min(1, 'Send at least one event.').max(1000, 'Send 1,000 events at the most.') }),
     response: z.object({ accepted: z.int() }),

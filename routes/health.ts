@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { replace, Routes } from '../monitoring/dashboard/endpoint'
 import * as health from '../services/health'
-import * as metrics from '../services/metrics'
-import { iso, isoToMoment, text } from '../monitoring/dashboard/shapes'
+import { iso } from '../monitoring/dashboard/shapes'
+import { declarePages } from './health/pages'
+import { declareSeries } from './health/series'
 
 declare module '../views/views' {
   interface Views {
@@ -55,69 +56,8 @@ routes.endpoint(
   ({ ctx }) => health.report(ctx),
 )
 
-const ranges = { '1h': 3_600_000, '24h': 86_400_000, '7d': 7 * 86_400_000, '30d': 30 * 86_400_000 } as const
-const steps = { '1m': 60_000, '5m': 300_000, '15m': 900_000, '1h': 3_600_000, '1d': 86_400_000 } as const
-
-const SeriesQuery = z.strictObject({
-  name: z
-    .string()
-    .optional()
-    .transform((given, check): metrics.MetricName[] => {
-      const names = given?.split(',') ?? ['cpu.percent', 'memory.percent', 'disk.percent']
-      const wrong = names.find((name) => !metrics.metricNames.includes(name as metrics.MetricName))
-      if (wrong !== undefined)
-        check.addIssue({
-          code: 'custom',
-          message: `There is no metric “${wrong.slice(0, 50)}”; there are ${metrics.metricNames.join(', ')}`,
-        })
-      return [...new Set(names)] as metrics.MetricName[]
-    })
-    .describe('Names, separated by commas. Absent: cpu.percent, memory.percent, disk.percent'),
-  subject: text(300).optional().describe('Which one of several: a mount, an interface, a process'),
-  host: text(300).optional().describe('Absent: the machine of the console'),
-  range: z.enum(['1h', '24h', '7d', '30d']).optional().describe('Until now. Absent: 1h'),
-  from: isoToMoment.optional().describe('Instead of a range'),
-  to: isoToMoment.optional(),
-  step: z.enum(['1m', '5m', '15m', '1h', '1d']).optional().describe('Time per point. Absent: what gives 60 to 200 points'),
-})
-
-const Series = z.object({
-  name: z.string(),
-  host: z.string(),
-  subject: z.string(),
-  unit: z.string(),
-  step_s: z.number(),
-  points: z.array(z.object({ at: iso, average: z.number(), min: z.number(), max: z.number(), last: z.number(), count: z.int() })),
-})
-
-routes.endpoint(
-  'GET /api/metrics',
-  {
-    summary: 'Series of what is measured',
-    description: 'Averages, extremes and last values per span. A span in which nothing was measured is left out.',
-    permission: 'metrics.read',
-    query: SeriesQuery,
-    errors: [422],
-    response: z.object({ items: z.array(Series), next: z.null() }),
-  },
-  async ({ ctx, query }) => {
-    const to = query.to ?? ctx.now()
-    const from = query.from ?? to - ranges[query.range ?? '1h']
-    const found = await metrics.seriesOf(ctx, query.name, {
-      host: query.host,
-      subject: query.subject,
-      from,
-      to,
-      step: query.step ? steps[query.step] : undefined,
-    })
-    const items = found.map(({ step, points, ...series }) => ({
-      ...series,
-      step_s: step / 1000,
-      points: points.map(({ at, ...point }) => ({ at: new Date(at).toISOString(), ...point })),
-    }))
-    return { items, next: null }
-  },
-)
+declareSeries(routes)
+declarePages(routes)
 
 /** What changes with a problem: the verdict, what needs somebody, the foot of the sidebar, and how the day was. */
 routes.live('health', {

@@ -1,15 +1,57 @@
 import { z } from 'zod'
-import type { Context } from '../monitoring/context'
-import { redirect, replace, Routes, view } from '../monitoring/dashboard/endpoint'
-import { duration, plural } from '../monitoring/markup'
+import { redirect, Routes, view } from '../monitoring/dashboard/endpoint'
+import { text } from '../monitoring/dashboard/shapes'
+import { may } from '../monitoring/permissions'
+import type { Pm2Environment } from '../monitoring/probes/pm2'
 import * as processes from '../services/processes'
-import { iso, limit, text } from '../monitoring/dashboard/shapes'
+import { declareApi, Range } from './processes/api'
+import { chartOf, type Chart } from './processes/chart'
+import { declareLive } from './processes/live'
+import { consequencesOf, done, doing, From, pageAfter } from './processes/deeds'
+import { chosen, Filter } from './processes/filter'
+
+export interface Inside {
+  logs: boolean
+  environment: boolean
+}
 
 declare module '../views/views' {
   interface Views {
     'processes/_table': { processes: processes.ProcessList; may: processes.Rights }
     'processes/_figure': { process: processes.Process; name: 'cpu' | 'memory' }
-    'processes/_process': { process: processes.Process; may: processes.Rights }
+    'processes/_process': { process: processes.Process; may: processes.Rights; from?: 'list' }
+    'processes/index': {
+      list: Omit<processes.ProcessList, 'items'>
+      groups: readonly processes.Group[]
+      total: number
+      counts: { online: number; bad: number; stopped: number }
+      filter: z.output<typeof Filter>
+      may: processes.Rights
+    }
+    'processes/show': {
+      process: processes.Process
+      verdict: processes.Verdict
+      /** When PM2 starts it again, in words. */
+      cron: string | null
+      list: Omit<processes.ProcessList, 'items'>
+      siblings: number
+      counts: processes.Counts
+      turns: readonly processes.Turn[]
+      charts: readonly Chart[]
+      range: processes.Range
+      may: processes.Rights & Inside
+    }
+    'processes/group': {
+      group: processes.Group
+      list: Omit<processes.ProcessList, 'items'>
+      counts: processes.Counts
+      turns: readonly processes.Turn[]
+      charts: readonly Chart[]
+      range: processes.Range
+      may: processes.Rights
+    }
+    'processes/logs': { process: processes.Process; stream: processes.Stream; part: processes.LogPart; may: processes.Rights & Inside }
+    'processes/environment': { process: processes.Process; environment: Pm2Environment; q: string; may: processes.Rights & Inside }
     'processes/confirm': {
       process: processes.Process
       action: processes.ProcessAction
@@ -18,93 +60,114 @@ declare module '../views/views' {
       button: string
       keep: string
       danger: boolean
+      from: z.output<typeof From>
+      back: string
     }
   }
 }
 
 export const routes = new Routes('processes')
 
-const Process = z
-  .object({
-    id: z.string().describe('host:pm_id'),
-    host: z.string(),
-    name: z.string(),
-    pm_id: z.int(),
-    pid: z.int().nullable(),
-    status: z.string().describe("PM2's own word: online, stopped, errored, launching, stopping, waiting restart"),
-    mode: z.enum(['fork', 'cluster']),
-    cpu_percent: z.number().nullable().describe('Of one core'),
-    memory_bytes: z.number().nullable(),
-    port: z.int().nullable(),
-    restarts: z.int(),
-    crashes_10m: z.int().describe('Ended by itself with an error in the last ten minutes'),
-    started_at: iso.nullable(),
-    seen_at: iso,
-  })
-  .meta({ id: 'Process' })
+declareApi(routes)
 
-function asJson({
-  id,
-  host,
-  name,
-  pm_id,
-  pid,
-  status,
-  mode,
-  cpu,
-  memory,
-  port,
-  restarts,
-  crashes_10m,
-  started_at,
-  seen_at,
-}: processes.Process): z.input<typeof Process> {
-  return {
-    ...{ id, host, name, pm_id, pid, status, mode, cpu_percent: cpu, memory_bytes: memory, port, restarts, crashes_10m },
-    started_at: started_at === null ? null : new Date(started_at).toISOString(),
-    seen_at: new Date(seen_at).toISOString(),
+type Calling = Parameters<typeof processes.list>[0]
+
+const insideOf = (ctx: Calling): processes.Rights & Inside => ({
+  ...processes.rights(ctx),
+  logs: may(ctx.actor, 'processes.logs'),
+  environment: may(ctx.actor, 'processes.environment'),
+})
+
+/** Figures come every two seconds; a change of state makes each page fetch itself. */
+const followed = ['processes.pages', 'processes.now']
+/** And the charts get a point a minute. */
+const withCharts = [...followed, 'history']
+
+routes.page('/processes', { permission: 'processes.read', query: Filter }, async ({ ctx, query }) => {
+  const { items, ...list } = await processes.list(ctx)
+  const counts = {
+    online: items.filter(({ status }) => status === 'online').length,
+    bad: items.filter((one) => chosen('bad', one)).length,
+    stopped: items.filter((one) => chosen('stopped', one)).length,
   }
-}
+  return view(
+    'processes/index',
+    { list, groups: Filter.pick(items, query), total: items.length, counts, filter: query, may: processes.rights(ctx) },
+    { title: 'Processes', live: followed },
+  )
+})
 
-routes.endpoint(
-  'GET /api/processes',
-  {
-    summary: 'The processes that PM2 keeps',
-    permission: 'processes.read',
-    query: z.strictObject({ limit: limit.default(500), cursor: text(700).optional().describe('`next` of the page before') }),
-    response: z.object({
-      items: z.array(Process),
-      next: z.string().nullable(),
-      state: z.enum(['ok', 'no-daemon', 'unreachable', 'waiting']).describe('Whether PM2 answers; if not, the items are what it said last'),
-      hint: z.string().nullable(),
-      at: iso.nullable(),
-    }),
-  },
-  async ({ ctx, query }) => {
-    const { items, next, state, hint, at } = await processes.listPage(ctx, query)
-    return { items: items.map(asJson), next, state, hint, at: at === null ? null : new Date(at).toISOString() }
+const Ranged = z.object({ range: Range.catch('1h').default('1h') })
+
+routes.page('/processes/group/:name', { permission: 'processes.read', query: Ranged }, async ({ ctx, params, query: { range } }) => {
+  const group = await processes.findGroup(ctx, params['name'] ?? '')
+  const [first] = group.items
+  if (!first) return redirect('/processes')
+  if (group.items.length === 1) return redirect(`/processes/${encodeURIComponent(first.id)}`)
+  const { items: _, ...list } = await processes.list(ctx)
+  const [counts, turns, found] = await Promise.all([
+    processes.countsOf(ctx, group),
+    processes.turnsOf(ctx, group.name, null),
+    processes.history(ctx, group.name, range),
+  ])
+  const now = { id: first.id, cpu: group.cpu, memory: group.memory }
+  const charts = found.map((one) => chartOf(one, now, { range, at: ctx.now(), each: true }))
+  return view(
+    'processes/group',
+    { group, list, counts, turns, charts, range, may: processes.rights(ctx) },
+    { title: group.name, live: withCharts },
+  )
+})
+
+routes.page('/processes/:id', { permission: 'processes.read', query: Ranged }, async ({ ctx, params, query: { range } }) => {
+  const process = await processes.find(ctx, params['id'] ?? '')
+  const { items, ...list } = await processes.list(ctx)
+  const siblings = items.filter(({ name }) => name === process.name).length
+  const [counts, turns, found] = await Promise.all([
+    processes.countsOf(ctx, process),
+    processes.turnsOf(ctx, process.name, siblings > 1 ? process.pm_id : null),
+    processes.history(ctx, process.name, range),
+  ])
+  const charts = found.map((one) => chartOf(one, process, { range, at: ctx.now(), each: siblings > 1 }))
+  const verdict = processes.verdictOf(process)
+  const cron = process.details?.cron ? processes.cronInWords(process.details.cron) : null
+  return view(
+    'processes/show',
+    { process, verdict, cron, list, siblings, counts, turns, charts, range, may: insideOf(ctx) },
+    { title: process.name, live: withCharts },
+  )
+})
+
+routes.page(
+  '/processes/:id/logs',
+  { permission: 'processes.logs', query: z.object({ stream: z.enum(processes.streams).catch('out').default('out') }) },
+  async ({ ctx, params, query: { stream } }) => {
+    const process = await processes.find(ctx, params['id'] ?? '')
+    const part = await processes.readLog(ctx, process.id, { stream })
+    return view('processes/logs', { process, stream, part, may: insideOf(ctx) }, { title: `Logs of ${process.name}`, live: [] })
   },
 )
 
-const doing = { restart: 'Restart', reload: 'Reload', stop: 'Stop', start: 'Start' } as const
-const done = { restart: 'was restarted', reload: 'was reloaded', stop: 'was stopped', start: 'was started' } as const
+routes.page(
+  '/processes/:id/environment',
+  { permission: 'processes.environment', query: z.object({ q: text(100).catch('').default('') }) },
+  async ({ ctx, params, query: { q } }) => {
+    const process = await processes.find(ctx, params['id'] ?? '')
+    const found = await processes.environment(ctx, process.id)
+    const wanted = q.trim().toLowerCase()
+    const variables = found.variables.filter(({ name, value }) => `${name} ${value}`.toLowerCase().includes(wanted))
+    return view(
+      'processes/environment',
+      { process, environment: { ...found, variables }, q, may: insideOf(ctx) },
+      { title: `Environment of ${process.name}`, live: [] },
+    )
+  },
+)
 
 for (const action of processes.processActions) {
   const permission = processes.permissionFor(action)
 
-  routes.endpoint(
-    `POST /api/processes/:id/${action}`,
-    {
-      summary: `${doing[action]} one process`,
-      description: 'The process is named by its id, or by a name that only one has. Answers when PM2 has done it.',
-      permission,
-      response: Process,
-      errors: [404, 409, 503],
-    },
-    async ({ ctx, params }) => asJson(await processes.act(ctx, params['id'] ?? '', action)),
-  )
-
-  routes.page(`/processes/:id/${action}`, { permission }, async ({ ctx, params }) => {
+  routes.page(`/processes/:id/${action}`, { permission, query: z.object({ from: From }) }, async ({ ctx, params, query: { from } }) => {
     const process = await processes.find(ctx, params['id'] ?? '')
     return view(
       'processes/confirm',
@@ -116,77 +179,16 @@ for (const action of processes.processActions) {
         button: `${doing[action]} ${process.name}`,
         keep: action === 'start' ? 'Leave it stopped' : 'Leave it running',
         danger: action === 'stop',
+        ...{ from, back: pageAfter(from, process.id) },
       },
       { title: `${doing[action]} ${process.name}` },
     )
   })
 
-  routes.action(`/processes/:id/${action}`, { permission }, async ({ ctx, params }) => {
-    const { name } = await processes.act(ctx, params['id'] ?? '', action)
-    return redirect('/', { kind: 'ok', text: `${name} ${done[action]}.` })
+  routes.action(`/processes/:id/${action}`, { permission, body: z.object({ from: From }) }, async ({ ctx, params, body: { from } }) => {
+    const { name, id } = await processes.act(ctx, params['id'] ?? '', action)
+    return redirect(pageAfter(from, id), { kind: 'ok', text: `${name} ${done[action]}.` })
   })
 }
 
-/** What happens then, in numbers. */
-function consequencesOf(ctx: Context, process: processes.Process, action: processes.ProcessAction): string[] {
-  const up = process.started_at === null ? null : duration(Math.max(0, ctx.now() - process.started_at))
-  const own = process.own ? ['This is the console itself: the page comes back by itself within seconds.'] : []
-  switch (action) {
-    case 'restart':
-      return [
-        ...own,
-        up ? `It ends now, after ${up}, and starts again. What it is doing is cut off.` : 'It starts again.',
-        process.mode === 'cluster' ? 'Reload would do it without a gap: it runs in cluster mode.' : 'It cannot be reached while it starts.',
-        `So far: ${plural(process.restarts, 'restart', 'restarts')}, ${plural(process.crashes_10m, 'crash', 'crashes')} in the last 10 min.`,
-      ]
-    case 'reload':
-      return [
-        ...own,
-        process.mode === 'cluster'
-          ? 'A new one starts first, then the old one ends: nothing is cut off.'
-          : 'It runs in fork mode, where a reload is a restart: it cannot be reached while it starts.',
-      ]
-    case 'stop':
-      return [
-        ...(process.own ? ['This is the console itself. It stays away until somebody starts it on the machine.'] : []),
-        `It ends now${up ? `, after ${up}` : ''}, and PM2 does not start it again until somebody asks for it.`,
-        'What it serves is not served meanwhile.',
-      ]
-    case 'start':
-      return ['It starts now, and PM2 starts it again whenever it ends by itself.']
-  }
-}
-
-routes.live('processes', {
-  permission: 'processes.read',
-  async paint(ctx, subjects, render) {
-    const list = await processes.list(ctx)
-    if (subjects.includes('list')) return replace('processes', render('processes/_table', { processes: list, may: processes.rights(ctx) }))
-    const may = processes.rights(ctx)
-    return list.items
-      .filter(({ id }) => subjects.includes(id))
-      .map((one) => replace(`process_${one.id}`, render('processes/_process', { process: one, may })))
-      .join('')
-  },
-  data: async (ctx, subjects) => {
-    const { items } = await processes.list(ctx)
-    return items.filter(({ id }) => subjects.includes('list') || subjects.includes(id)).map(asJson)
-  },
-})
-
-/** Processor and memory of every row, as PM2 gives them every two seconds. */
-routes.live('processes.now', {
-  transient: true,
-  permission: 'processes.read',
-  async paint(ctx, _subjects, render) {
-    const list = await processes.list(ctx)
-    if (list.state !== 'ok' || list.at === null) return ''
-    const figures = list.items.flatMap((one) =>
-      (['cpu', 'memory'] as const).map((name) => replace(`process_${one.id}_${name}`, render('processes/_figure', { process: one, name }))),
-    )
-    return (
-      figures.join('') + replace('age_processes', render('shared/_age', { id: 'processes', at: list.at, beat: list.beat, source: 'PM2' }))
-    )
-  },
-  data: async (ctx) => (await processes.list(ctx)).items.map(asJson),
-})
+declareLive(routes)

@@ -3,9 +3,13 @@ import type { Context } from '../monitoring/context'
 import { cursorOf, placeOf } from '../monitoring/cursor'
 import { groupCommit } from '../monitoring/db/group-commit'
 import { Invalid } from '../monitoring/errors'
+import { counted } from './events/flow'
+import { observe } from './metrics'
 import { insertEvents, listEvents, severities, type EventFilter, type EventRow, type NewEvent, type Severity } from './events/queries'
 
-export { countBySubject, listEventsBetween } from './events/queries'
+export { flowOf } from './events/flow'
+export { countBySubject, listEventsBetween, listLatestOf } from './events/queries'
+export { prune } from './events/retention'
 export { phrase } from './events/wording'
 export { severities, type EventFilter, type EventRow, type Severity }
 
@@ -51,7 +55,7 @@ export async function report(ctx: Context, reports: readonly Report[]): Promise<
   const commit = ctx.platform.keep(`events of ${ctx.org}`, () =>
     groupCommit<NewEvent>((events) => ctx.transaction((ctx) => append(ctx, events))),
   )
-  await commit(reports.map((one) => complete(ctx, one)))
+  await counted(ctx, () => commit(reports.map((one) => complete(ctx, one))))
   return { accepted: reports.length }
 }
 
@@ -63,6 +67,7 @@ const span = 1000
 async function append(ctx: Context, events: readonly NewEvent[]): Promise<void> {
   const stored = await insertEvents(ctx, events)
   if (!stored) return
+  observe(ctx, '', ctx.now(), [{ name: 'events.count', value: events.length }])
   // Many callers' events may be in one commit; whoever follows them reads a span at a time.
   for (let first = stored.first; first <= stored.last; first += span)
     ctx.changed('events', `${first}-${Math.min(first + span - 1, stored.last)}`)

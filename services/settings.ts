@@ -11,7 +11,7 @@ export interface SettingGroup {
 
 const groups: Readonly<Record<string, readonly string[]>> = {
   'Where it listens': ['PORT', 'HOST', 'PUBLIC_URL', 'TRUST_PROXY'],
-  'What it keeps': ['DATA_DIR', 'DATABASE_URL', 'AUDIT_RETENTION_DAYS', 'TIMEZONE', 'LOG_LEVEL'],
+  'What it keeps': ['DATA_DIR', 'DATABASE_URL', 'AUDIT_RETENTION_DAYS', 'EVENT_RETENTION_DAYS', 'TIMEZONE', 'LOG_LEVEL'],
   'Who may in': [
     'ADMIN_USERNAME',
     'ADMIN_PASSWORD',
@@ -22,7 +22,7 @@ const groups: Readonly<Record<string, readonly string[]>> = {
     'INGEST_RATE_LIMIT',
     'CORS_ORIGINS',
   ],
-  'What it watches': ['PM2_HOME'],
+  'What it watches': ['PM2_HOME', 'CHECK_COMMANDS_FILE'],
 }
 
 /** The installation belongs to the organisation that owns the machine. */

@@ -10,6 +10,7 @@ import type { Limits } from './limits'
 import { answerError, personOf, serveAction, servePage } from './pages'
 import { tellRefusal, type TakeRefusal } from './refusals'
 import type { Renderer } from './render'
+import { serveMetrics, type Scrape } from './scrape'
 import type { Security } from './security'
 import type { Identity, Sessions } from './session'
 
@@ -25,6 +26,8 @@ export interface Dashboard {
   readonly poll: (request: Request, response: Response, identity: Identity) => Promise<void>
   /** Somebody who is signed in was answered 403. */
   readonly refused: TakeRefusal
+  /** What Prometheus reads. */
+  readonly scrape: Scrape
   /** False while the database cannot be read, or the server is on its way out. */
   readonly ready: () => Promise<boolean>
 }
@@ -75,6 +78,11 @@ function expressOf(dashboard: Dashboard): Express {
     const ready = await dashboard.ready()
     response.status(ready ? 200 : 503).json({ status: ready ? 'ok' : 'unavailable' })
   })
+  // The process itself, whatever it can reach.
+  app.get('/livez', (_request, response) => {
+    response.json({ status: 'ok' })
+  })
+  app.get('/metrics', (request, response) => serveMetrics(dashboard, request, response))
   app.get('/live/poll', async (request, response) => {
     // A page asks by itself: that does not keep a session from ending.
     const identity = await personOf(dashboard, request, { touch: false })
@@ -132,6 +140,8 @@ function expressOf(dashboard: Dashboard): Express {
 function methodsByPath(routes: readonly Routes[]): Map<string, string[]> {
   const methods = new Map<string, string[]>([
     ['/healthz', ['GET']],
+    ['/livez', ['GET']],
+    ['/metrics', ['GET']],
     ['/live/poll', ['GET']],
   ])
   const add = (path: string, method: string) => methods.set(path, [...(methods.get(path) ?? []), method])

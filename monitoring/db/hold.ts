@@ -27,7 +27,11 @@ export function holdDataDir(dataDir: string, pid: number, place: Pm2Place | null
       if (sqliteCode(error) === 'SQLITE_BUSY') return false
       throw error
     }
-    writeFileSync(note, JSON.stringify({ pid, place }), { mode: 0o600 })
+    try {
+      writeFileSync(note, JSON.stringify({ pid, place }), { mode: 0o600 })
+    } catch {
+      // On a full disk: the lock holds all the same, and who has it is not known by name.
+    }
     return true
   }
   let waiting: NodeJS.Timeout | undefined

@@ -5,6 +5,7 @@ import { asError } from '../errors'
 import type { ColumnTypes, Dialect } from './dialect'
 import * as spine from './migrations/0001_spine'
 import * as people from './migrations/0002_people'
+import * as health from './migrations/0003_health'
 import type { Store } from './open'
 import type { Schema } from './schema'
 
@@ -18,9 +19,16 @@ export interface Migration {
 export const migrations: readonly Migration[] = [
   { name: '0001_spine', ...spine },
   { name: '0002_people', ...people },
+  { name: '0003_health', ...health },
 ]
 
 const migrationLock = 0x0c01
+
+/** Nothing was changed: this version does not know the schema. */
+export class NewerSchema extends Error {}
+
+/** Nothing of it remains. */
+export class MigrationFailed extends Error {}
 
 /** What was done, for the log. */
 export interface Migrated {
@@ -48,7 +56,7 @@ export async function migrate(store: Store, now: () => number, list: readonly Mi
       try {
         await migration.up(db as Transaction<unknown>, store.dialect.types, store.dialect)
       } catch (error) {
-        throw new Error(
+        throw new MigrationFailed(
           `Migration ${migration.name} failed, and the database is as it was before: ${asError(error).message}${copy ? ` (a copy of it: ${copy})` : ''}`,
           { cause: error },
         )
@@ -64,7 +72,7 @@ async function pendingOf(db: Kysely<Schema>, store: Store, list: readonly Migrat
   const known = new Set(list.map(({ name }) => name))
   const unknown = done.filter(({ name }) => !known.has(name)).map(({ name }) => name)
   if (unknown.length > 0)
-    throw new Error(
+    throw new NewerSchema(
       `This database was written by a newer version of Operations Center (it has ${unknown.join(', ')}). Nothing was changed: start the newer version, or restore the copy that was made before the upgrade.`,
     )
   const applied = new Set(done.map(({ name }) => name))
@@ -96,7 +104,7 @@ function copyBefore(store: Store, name: string): string | null {
     sync(dirname(copy))
   } catch (error) {
     rmSync(part, { force: true })
-    throw new Error(`The database could not be copied before its upgrade, and nothing was changed: ${asError(error).message}`, {
+    throw new MigrationFailed(`The database could not be copied before its upgrade, and nothing was changed: ${asError(error).message}`, {
       cause: error,
     })
   }

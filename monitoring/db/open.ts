@@ -5,6 +5,7 @@ import { Kysely } from 'kysely'
 import { Pool, types } from 'pg'
 import type { Log } from '../log'
 import { postgresBell, sqliteBell, type Bell } from './bell'
+import { Damage, noteDamage } from './damage'
 import { postgresDialect, sqliteDialect, type Dialect } from './dialect'
 import { PostgresDialect } from './postgres'
 import type { Schema } from './schema'
@@ -37,16 +38,20 @@ export const sqliteFile = (dataDir: string): string => join(dataDir, 'operations
 
 export async function openStore(options: StoreOptions): Promise<Store> {
   return options.databaseUrl === null
-    ? openSqliteStore(sqliteFile(options.dataDir))
+    ? openSqliteStore(sqliteFile(options.dataDir), options)
     : await openPostgresStore(options.databaseUrl, options.log)
 }
 
-function openSqliteStore(file: string): Store {
+function openSqliteStore(file: string, { dataDir, log }: StoreOptions): Store {
+  const damage = new Damage((message) => {
+    log.fatal({ reason: message }, 'the database is damaged: nothing is written into it any more')
+    noteDamage(dataDir, message)
+  })
   const writer = openSqlite(file, { readonly: false })
   // WAL and SHM inherit the mode of the database.
   for (const path of [file, `${file}-wal`, `${file}-shm`]) if (existsSync(path)) chmodSync(path, 0o600)
   const reader = openSqlite(file, { readonly: true })
-  const db = new Kysely<Schema>({ dialect: new SqliteDialect(writer, reader) })
+  const db = new Kysely<Schema>({ dialect: new SqliteDialect(writer, reader, damage) })
   const bell = sqliteBell(() => reader.pragma('data_version', { simple: true }))
   return {
     db,

@@ -10,6 +10,7 @@ import {
   type QueryResult,
 } from 'kysely'
 import { Unavailable } from '../errors'
+import { Damage } from './damage'
 
 /** How long a write waits for another process's transaction. The wait is asynchronous: the event loop goes on. */
 const patienceMs = 5000
@@ -50,9 +51,10 @@ export class SqliteDialect implements Dialect {
   constructor(
     readonly writer: Database.Database,
     readonly reader: Database.Database,
+    readonly damage = new Damage(() => undefined),
   ) {}
 
-  createDriver = (): Driver => new SqliteDriver(this.writer, this.reader)
+  createDriver = (): Driver => new SqliteDriver(this.writer, this.reader, this.damage)
   createQueryCompiler = () => new SqliteQueryCompiler()
   createAdapter = () => new SqliteAdapter()
   createIntrospector: Dialect['createIntrospector'] = (db) => new SqliteIntrospector(db)
@@ -63,9 +65,13 @@ class SqliteDriver implements Driver {
   readonly #writer: Statements
   readonly #reader: Statements
 
-  constructor(writer: Database.Database, reader: Database.Database) {
-    this.#writer = new Statements(writer)
-    this.#reader = new Statements(reader)
+  constructor(
+    writer: Database.Database,
+    reader: Database.Database,
+    private readonly damage: Damage,
+  ) {
+    this.#writer = new Statements(writer, damage)
+    this.#reader = new Statements(reader, damage)
   }
 
   init = () => Promise.resolve()
@@ -76,6 +82,7 @@ class SqliteDriver implements Driver {
 
   async beginTransaction(connection: SqliteConnection): Promise<void> {
     const until = performance.now() + patienceMs
+    this.damage.refuseWrites()
     await this.#writing.take()
     try {
       await whenFree(() => this.#writer.db.exec('begin immediate'), until)
@@ -93,6 +100,7 @@ class SqliteDriver implements Driver {
     } catch (error) {
       // Kysely does not roll back when the commit itself fails (a full disk), and the next begin would then fail too.
       if (this.#writer.db.inTransaction) this.#writer.db.exec('rollback')
+      this.damage.see(error)
       throw asUnavailable(error)
     } finally {
       this.#end(connection)
@@ -158,9 +166,26 @@ class SqliteConnection implements DatabaseConnection {
 class Statements {
   readonly #prepared = new Map<string, Database.Statement>()
 
-  constructor(readonly db: Database.Database) {}
+  constructor(
+    readonly db: Database.Database,
+    private readonly damage: Damage,
+  ) {}
 
   run<R>({ sql, parameters }: CompiledQuery): QueryResult<R> {
+    try {
+      const statement = this.#prepare(sql)
+      if (statement.reader) return { rows: statement.all(parameters) as R[] }
+      this.damage.refuseWrites()
+      const { changes, lastInsertRowid } = statement.run(parameters)
+      return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) }
+    } catch (error) {
+      this.damage.see(error)
+      if (isDamaged(error)) throw this.damage.unavailable(error)
+      throw asUnavailable(error)
+    }
+  }
+
+  #prepare(sql: string): Database.Statement {
     let statement = this.#prepared.get(sql)
     if (!statement) {
       statement = this.db.prepare(sql)
@@ -168,15 +193,11 @@ class Statements {
       if (this.#prepared.size >= 400) this.#prepared.delete(this.#prepared.keys().next().value ?? '')
       this.#prepared.set(sql, statement)
     }
-    try {
-      if (statement.reader) return { rows: statement.all(parameters) as R[] }
-      const { changes, lastInsertRowid } = statement.run(parameters)
-      return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) }
-    } catch (error) {
-      throw asUnavailable(error)
-    }
+    return statement
   }
 }
+
+const isDamaged = (error: unknown): boolean => /^SQLITE_(CORRUPT|NOTADB)/.test(sqliteCode(error))
 
 function asUnavailable(error: unknown): unknown {
   if (!isDisk(error)) return error

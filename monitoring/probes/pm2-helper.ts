@@ -1,7 +1,18 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import pm2 from 'pm2'
-import { daemonGone, pm2Event, pm2Process, type Pm2Action, type Pm2Call, type Pm2Event, type Pm2Message, type Pm2Process } from './pm2'
+import {
+  daemonGone,
+  pm2Environment,
+  pm2Event,
+  pm2Process,
+  type Pm2Action,
+  type Pm2Call,
+  type Pm2Environment,
+  type Pm2Event,
+  type Pm2Message,
+  type Pm2Process,
+} from './pm2'
 
 type Done = (error: unknown, result?: unknown) => void
 
@@ -55,19 +66,27 @@ const connected = new Promise<void>((resolve) => {
   })
 })
 
-let listing: Promise<Pm2Process[]> | undefined
+let listing: Promise<unknown[]> | undefined
 
 /** One question at a time: a daemon that hangs must not find a queue of them when it goes on. */
-function list(): Promise<Pm2Process[]> {
-  listing ??= new Promise<Pm2Process[]>((resolve, reject) => {
-    pm2.list((error: unknown, entries: unknown) => {
-      if (error || !Array.isArray(entries)) reject(new Error(reasonOf(error ?? 'no list')))
-      else resolve(entries.map(pm2Process).filter((process) => process !== null))
+function entries(): Promise<unknown[]> {
+  listing ??= new Promise<unknown[]>((resolve, reject) => {
+    pm2.list((error: unknown, found: unknown) => {
+      if (error || !Array.isArray(found)) reject(new Error(reasonOf(error ?? 'no list')))
+      else resolve(found)
     })
   }).finally(() => {
     listing = undefined
   })
   return listing
+}
+
+const list = async (): Promise<Pm2Process[]> => (await entries()).map(pm2Process).filter((process) => process !== null)
+
+async function environment(pm_id: number): Promise<Pm2Environment> {
+  const found = (await entries()).find((entry) => pm2Process(entry)?.pm_id === pm_id)
+  if (!found) throw new Error('PM2 has no such process any more')
+  return pm2Environment(found)
 }
 
 /** Between a crash and a delayed restart PM2 takes the dead process for a living one and refuses; stopping it ends the wait. */
@@ -159,10 +178,14 @@ process.on('message', (message) => {
   const { id, call, pm_id } = message as Pm2Call
   send({ kind: 'heard', id })
   connected
-    .then(() => (call === 'list' || pm_id === null ? list() : act(call, pm_id)))
+    .then(async () => {
+      if (call === 'list' || pm_id === null) return { processes: await list() }
+      if (call === 'environment') return { processes: [], environment: await environment(pm_id) }
+      return { processes: await act(call, pm_id) }
+    })
     .then(
-      (processes) => {
-        send({ kind: 'done', id, processes })
+      (answer) => {
+        send({ kind: 'done', id, ...answer })
       },
       (error: unknown) => {
         send({ kind: 'failed', id, message: error instanceof Error ? error.message : String(error) })

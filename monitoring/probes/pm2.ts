@@ -3,6 +3,47 @@ import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { maskCommand, maskText, maskValue } from './mask'
+
+/** What a process was started from, and how PM2 keeps it. Without secrets. */
+export interface Pm2Details {
+  script: string | null
+  args: string | null
+  cwd: string | null
+  interpreter: string | null
+  node: string | null
+  version: string | null
+  user: string | null
+  instances: number | null
+  /** When PM2 starts it again, in the words of cron; null: not by the clock. */
+  cron: string | null
+  /** Whether PM2 starts it again when it ends. */
+  autorestart: boolean
+  watch: boolean
+  /** Bytes beyond which PM2 restarts it. */
+  max_memory: number | null
+  restart_delay: number | null
+  /** How the last run ended; null where there is none, or a signal ended it. */
+  exit_code: number | null
+  unstable_restarts: number
+  created_at: number | null
+  git: { branch: string | null; revision: string | null; comment: string | null; url: string | null } | null
+  out_log: string | null
+  err_log: string | null
+}
+
+/** One variable of a process, masked before it leaves the helper. */
+export interface Pm2Variable {
+  name: string
+  value: string
+  masked: boolean
+}
+
+export interface Pm2Environment {
+  variables: Pm2Variable[]
+  /** How many there are beside the ones shown. */
+  left_out: number
+}
 
 export interface Pm2Process {
   pm_id: number
@@ -21,6 +62,7 @@ export interface Pm2Process {
   out_log: string | null
   err_log: string | null
   port: number | null
+  details?: Pm2Details
 }
 
 export type Pm2State =
@@ -50,6 +92,8 @@ export interface Pm2Probe {
   /** Rejects with an Error whose message is meant for the person who asked. */
   act(action: Pm2Action, pm_id: number, name?: string): Promise<void>
   refresh(): Promise<Pm2State>
+  /** Asks PM2 for the environment of one process, secrets masked. Rejects like `act`. */
+  environment(pm_id: number, name: string): Promise<Pm2Environment>
 }
 
 export interface Pm2ProbeOptions {
@@ -64,22 +108,24 @@ export interface Pm2ProbeOptions {
 /** What the console sends to its PM2 helper process. */
 export interface Pm2Call {
   id: number
-  call: 'list' | Pm2Action
+  call: 'list' | 'environment' | Pm2Action
   pm_id: number | null
 }
 
 /** What the helper process sends back: that it heard a call, its outcome, and what happens in PM2 meanwhile. */
 export type Pm2Message =
   | { kind: 'heard'; id: number }
-  | { kind: 'done'; id: number; processes: Pm2Process[] }
+  | { kind: 'done'; id: number; processes: Pm2Process[]; environment?: Pm2Environment }
   | { kind: 'failed'; id: number; message: string }
   | { kind: 'event'; event: Pm2Event }
 
 /** The helper's exit code when the daemon is not there, or not any more. */
 export const daemonGone = 3
 
+type Answer = Extract<Pm2Message, { kind: 'done' }>
+
 interface PendingCall {
-  resolve: (processes: Pm2Process[]) => void
+  resolve: (answer: Answer) => void
   reject: (error: Error) => void
   timer: NodeJS.Timeout
   heard: boolean
@@ -175,7 +221,7 @@ export function pm2Probe(options: Pm2ProbeOptions): Pm2Probe {
     }
     from.calls.delete(message.id)
     clearTimeout(call.timer)
-    if (message.kind === 'done') call.resolve(message.processes)
+    if (message.kind === 'done') call.resolve(message)
     else call.reject(new Error(message.message))
   }
 
@@ -196,7 +242,7 @@ export function pm2Probe(options: Pm2ProbeOptions): Pm2Probe {
     lookSoon()
   }
 
-  function ask(to: Helper, call: Pm2Call['call'], pm_id: number | null, patience: number): Promise<Pm2Process[]> {
+  function ask(to: Helper, call: Pm2Call['call'], pm_id: number | null, patience: number): Promise<Answer> {
     const id = ++lastId
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -232,7 +278,7 @@ export function pm2Probe(options: Pm2ProbeOptions): Pm2Probe {
         helper = forkHelper()
       }
       const asked = helper
-      const processes = await ask(asked, 'list', null, listPatience)
+      const { processes } = await ask(asked, 'list', null, listPatience)
       failures = 0
       asked.stalledSince = null
       return { state: 'ok', at: now(), processes }
@@ -323,11 +369,21 @@ export function pm2Probe(options: Pm2ProbeOptions): Pm2Probe {
     await refresh()
   }
 
+  async function environment(pm_id: number, name: string): Promise<Pm2Environment> {
+    const state = latest?.state === 'ok' && helper ? latest : await refresh()
+    if (state.state === 'no-daemon') throw new Error(`PM2 is not running. Start it with: ${state.hint}`)
+    if (state.state === 'unreachable') throw new Error(state.reason)
+    if (!helper || !state.processes.some((process) => process.pm_id === pm_id && process.name === name))
+      throw new Error(`PM2 has no process ${pm_id} any more`)
+    return (await ask(helper, 'environment', pm_id, listPatience)).environment ?? { variables: [], left_out: 0 }
+  }
+
   return {
     get latest() {
       return latest
     },
     refresh,
+    environment,
     act(action, pm_id, name) {
       const deadline = performance.now() + actionPatience
       const done = actions.then(() => perform(action, pm_id, name, deadline))
@@ -438,7 +494,74 @@ export function pm2Process(entry: unknown): Pm2Process | null {
     out_log: text(env['pm_out_log_path'], 4_096),
     err_log: text(env['pm_err_log_path'], 4_096),
     port: portOf(env),
+    details: detailsOf(env),
   }
+}
+
+function detailsOf(env: Fields): Pm2Details {
+  const git = fieldsOf(env['versioning'])
+  const args = Array.isArray(env['args']) ? env['args'].filter((one): one is string => typeof one === 'string') : []
+  const cron = text(env['cron_restart'], 120)
+  const limit = env['max_memory_restart']
+  const flag = (value: unknown): boolean => value === true || value === 'true'
+  const masked = (value: unknown, most: number): string | null => {
+    const found = text(value, most)
+    return found === null ? null : maskText(found)
+  }
+  return {
+    script: text(env['pm_exec_path'], 1_000),
+    args: args.length > 0 ? text(maskCommand(args.slice(0, 50).map((word) => word.slice(0, 500))), 1_000) : null,
+    cwd: text(env['pm_cwd'], 1_000),
+    interpreter: text(env['exec_interpreter'], 200),
+    node: text(env['node_version'], 40),
+    version: env['version'] === 'N/A' ? null : text(env['version'], 60),
+    user: text(env['username'], 60),
+    instances: amount(env['instances']),
+    cron: cron === '0' || cron === 'false' ? null : cron,
+    autorestart: env['autorestart'] !== false && env['autorestart'] !== 'false',
+    watch: flag(env['watch']) || Array.isArray(env['watch']),
+    max_memory: bytesOf(limit),
+    restart_delay: amount(env['restart_delay']),
+    exit_code: typeof env['exit_code'] === 'number' && Number.isInteger(env['exit_code']) ? env['exit_code'] : null,
+    unstable_restarts: Math.floor(amount(env['unstable_restarts']) ?? 0),
+    created_at: amount(env['created_at']),
+    git:
+      Object.keys(git).length > 0
+        ? {
+            branch: text(git['branch'], 100),
+            revision: text(git['revision'], 64),
+            comment: masked(git['comment'], 200),
+            url: masked(git['url'], 300),
+          }
+        : null,
+    out_log: text(env['pm_out_log_path'], 4_096),
+    err_log: text(env['pm_err_log_path'], 4_096),
+  }
+}
+
+const units: Readonly<Record<string, number>> = { k: 1024, m: 1024 ** 2, g: 1024 ** 3 }
+
+/** PM2 keeps the number of bytes, and what was typed ("300M") before it has read it. */
+function bytesOf(value: unknown): number | null {
+  const found = typeof value === 'string' ? /^(\d{1,12})\s*([kmg]?)b?$/i.exec(value) : null
+  return found ? Number(found[1]) * (units[(found[2] ?? '').toLowerCase()] ?? 1) : amount(value)
+}
+
+const mostVariables = 500
+const longestValue = 500
+
+/** The environment that an entry of PM2's list carries, as it may be shown. */
+export function pm2Environment(entry: unknown): Pm2Environment {
+  const given = fieldsOf(fieldsOf(fieldsOf(entry)['pm2_env'])['env'])
+  const names = Object.keys(given)
+    .filter((name) => ['string', 'number', 'boolean'].includes(typeof given[name]))
+    .sort()
+  const variables = names.slice(0, mostVariables).map((name): Pm2Variable => {
+    // Cut after masking: half a secret looks like none
+    const { value, masked } = maskValue(name, String(given[name]).slice(0, 20_000))
+    return { name: text(name, 200) ?? '?', value: text(value, longestValue) ?? '', masked }
+  })
+  return { variables, left_out: names.length - variables.length }
 }
 
 /** Chooses the fields of one `process:event` of PM2's bus; null when it does not say which process it is about. */

@@ -2,11 +2,14 @@
 import { restoreHead } from './no-inline-style'
 import { config, session } from '@hotwired/turbo'
 import { Application } from '@hotwired/stimulus'
+import { holdRefreshes } from './hold-refresh'
 import { guardMorphs } from './morph'
 import { LiveSource } from './live-source'
 import { showToast } from './toast'
 import AgeController from './age'
+import BulkController from './bulk'
 import ChartController from './chart'
+import HistoryController from './chart-history'
 import ClockController from './clock'
 import CopyController from './copy'
 import DetailsMenuController from './details-menu'
@@ -17,29 +20,34 @@ import OnceController from './once'
 import PaletteController from './palette'
 import PasswordController from './password'
 import TableController from './table'
+import TailController from './tail'
 import ThemeController from './theme-toggle'
 import TimeController from './time'
 import ToastController from './toast'
 
 restoreHead()
 guardMorphs()
+holdRefreshes()
 
 // A disabled button loses the focus; one that says it is disabled keeps it.
 config.forms.submitter = 'aria-disabled'
 
 const application = Application.start()
 application.register('age', AgeController)
+application.register('bulk', BulkController)
 application.register('chart', ChartController)
 application.register('clock', ClockController)
 application.register('copy', CopyController)
 application.register('details-menu', DetailsMenuController)
 application.register('dialog', DialogController)
+application.register('history', HistoryController)
 application.register('live', LiveController)
 application.register('menu', MenuController)
 application.register('once', OnceController)
 application.register('palette', PaletteController)
 application.register('password', PasswordController)
 application.register('table', TableController)
+application.register('tail', TailController)
 application.register('theme', ThemeController)
 application.register('time', TimeController)
 application.register('toast', ToastController)

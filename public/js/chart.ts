@@ -1,7 +1,8 @@
 import { Controller } from '@hotwired/stimulus'
 import type { LineChart, Point } from './chart-setup'
+import { sayFigure } from './chart-units'
 import { zone } from './now'
-import { clock, zoneOffset } from './phrase'
+import { clock, dayOfMonth, zoneOffset } from './phrase'
 
 /**
  * A line over time. Values: points ([[ms, value or null], …]), unit, title, limit, zoom; targets: canvas, zoom (button with
@@ -32,7 +33,11 @@ export default class ChartController extends Controller<HTMLElement> {
     const { LineChart } = await import('./chart-setup')
     // The page may have gone, or come a second time, while the library was on its way.
     if (!this.element.isConnected || this.chart || document.documentElement.hasAttribute('data-turbo-preview')) return
-    this.chart = new LineChart(this.canvasTarget, { clock: (at) => clock(at, zone()), offset: (at) => zoneOffset(at, zone()) })
+    this.chart = new LineChart(this.canvasTarget, {
+      clock: (at) => clock(at, zone()),
+      day: (at) => dayOfMonth(at, zone()),
+      offset: (at) => zoneOffset(at, zone()),
+    })
     this.paint()
   }
 
@@ -57,12 +62,14 @@ export default class ChartController extends Controller<HTMLElement> {
 
   private paint(): void {
     for (const button of this.zoomTargets) button.setAttribute('aria-pressed', String(this.zoomed))
+    const unit = this.unitValue
     this.chart?.paint({
-      points: this.pointsValue,
-      unit: this.unitValue,
       title: this.titleValue,
-      limit: this.hasLimitValue ? this.limitValue : undefined,
+      unit,
+      lines: [{ label: this.titleValue, points: this.pointsValue }],
+      limit: this.hasLimitValue ? { at: this.limitValue, label: `alert at ${sayFigure(this.limitValue, unit)}` } : undefined,
       zoomed: this.zoomed,
+      say: (value) => sayFigure(value, unit),
     })
   }
 }

@@ -73,6 +73,12 @@ function dayOf(at: number, now: number, zone: string): string {
   return is['year'] === parts(now, zone)['year'] ? `${is['day']} ${is['month']}` : `${is['day']} ${is['month']} ${is['year']}`
 }
 
+/** "12 Sep" */
+export function dayOfMonth(at: number, zone: string): string {
+  const is = parts(at, zone)
+  return `${is['day']} ${is['month']}`
+}
+
 /** "20:41" */
 export function clock(at: number, zone: string): string {
   const is = parts(at, zone)

@@ -135,6 +135,29 @@ export async function listEvents(
   return (await query.orderBy('at', 'desc').orderBy('seq', 'desc').limit(limit).execute()).map(asRow)
 }
 
+/** The newest of each of several types, in no order: each type is a short walk on its own index, however many events there are. */
+export async function listLatestOf(
+  ctx: Context,
+  { types, from, to, most }: { types: readonly string[]; from: number; to: number; most: number },
+): Promise<EventRow[]> {
+  const ofType = (type: string) =>
+    sql`select * from (select ${sql.join(columns.map((column) => sql.ref(column)))} from events
+      where org_id = ${ctx.org} and type = ${type} and at >= ${from} and at < ${to} order by at desc, seq desc limit ${sql.lit(most)}) as one`
+  const { rows } = await sql<
+    Omit<EventTable, 'seq' | 'org_id'> & { seq: number }
+  >`${sql.join(types.map(ofType), sql` union all `)}`.execute(ctx.db)
+  return rows.map(asRow)
+}
+
+/** A bounded piece of what was received too long ago, of whatever organisation. Returns how many went. */
+export async function deleteEventsBefore(ctx: Context, before: number, limit: number): Promise<number> {
+  const result = await sql`
+    delete from events where seq in (select seq from events where received_at < ${before} order by received_at limit ${limit})`.execute(
+    ctx.db,
+  )
+  return Number(result.numAffectedRows ?? 0n)
+}
+
 export async function listEventsBetween(ctx: Context, first: number, last: number): Promise<EventRow[]> {
   const rows = await ctx.db
     .selectFrom('events')

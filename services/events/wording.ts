@@ -35,6 +35,12 @@ const sentences: Readonly<Record<string, { icon: string; say: (subject: string, 
   'pm2.back': { icon: 'check2-circle', say: () => 'PM2 answers again' },
   'pm2.no-daemon': { icon: 'x-octagon', say: () => 'PM2 is not running any more' },
   'pm2.unreachable': { icon: 'exclamation-triangle', say: () => 'PM2 does not answer' },
+  'check.down': { icon: 'x-octagon', say: (subject, data) => `${subject} is down${data['cause'] ? `: ${text(data['cause'])}` : ''}` },
+  'check.up': {
+    icon: 'check2-circle',
+    say: (subject, data) => `${subject} is up again${data['lasted'] ? ` after ${text(data['lasted'])}` : ''}`,
+  },
+  'check.maintenance': { icon: 'tools', say: (subject) => `${subject} is in maintenance: its incident ends` },
   'health.problem': { icon: 'exclamation-triangle', say: (subject, data) => text(data['title']) || subject },
   'health.recovered': { icon: 'check2-circle', say: (subject, data) => `Over: ${text(data['title']) || subject}` },
 }
@@ -56,5 +62,11 @@ export function phrase(event: EventRow): { text: string; icon: string; state: St
   if (known && (event.source === 'pm2' || event.source === 'console'))
     return { text: known.say(event.subject ?? '', data), icon: known.icon, state }
   const said = text(data['message']) || text(data['title'])
+  if (event.type === 'deploy')
+    return {
+      text: [`${event.source} deployed ${event.subject ?? 'something'}`, said].filter(Boolean).join(': '),
+      icon: 'rocket-takeoff',
+      state,
+    }
   return { text: [event.source, event.type, event.subject, said].filter(Boolean).join(' · '), icon: icons[state], state }
 }

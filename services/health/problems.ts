@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { home, type Context } from '../../monitoring/context'
 import { bytes, duration, percent } from '../../monitoring/markup'
+import { troubles } from '../checks'
 import * as events from '../events'
-import { series, type MetricName } from '../metrics'
+import { observe, series, type MetricName } from '../metrics'
 import * as processes from '../processes'
 import { limits, sampleOf, silentAfter } from './sample'
 
@@ -68,9 +69,21 @@ export async function problems(ctx: Context, list?: processes.ProcessList): Prom
       )
   }
   found.push(...processProblems(list ?? (await processes.list(ctx))))
+  const checks = (await troubles(ctx)).map(({ id, name, state, since, cause, incident }): Problem => {
+    const href = incident === null ? `/checks/${id}` : `/incidents/${incident}`
+    const of = problem(`${ofCheck}${id}`, state === 'down' ? 'err' : 'warn', `${name} is ${state}`, sentenceOf(cause), href, 'Look')
+    return { ...of, since }
+  })
   const rank = { err: 0, warn: 1 }
-  return found.map((one) => ({ ...one, since: open.get(one.key)?.since ?? null })).sort((a, b) => rank[a.state] - rank[b.state])
+  return [...found.map((one) => ({ ...one, since: open.get(one.key)?.since ?? null })), ...checks].sort(
+    (a, b) => rank[a.state] - rank[b.state],
+  )
 }
+
+/** Checks tell of themselves when they go down and come up. */
+const ofCheck = 'check '
+
+const sentenceOf = (cause: string): string => (/[.!?]$/.test(cause) || cause === '' ? cause : `${cause}.`)
 
 const problem = (
   key: string,
@@ -103,7 +116,7 @@ function processProblems({ items, state, hint }: processes.ProcessList): Omit<Pr
   if (state === 'unreachable')
     return [problem('pm2', 'warn', 'PM2 does not answer', `What is shown of processes is old. ${hint ?? ''}`, '#processes', 'Show')]
   return items.flatMap((one) => {
-    const href = `#process_${one.id}`
+    const href = `/processes/${encodeURIComponent(one.id)}`
     if (one.status === 'errored')
       return [
         problem(
@@ -112,7 +125,7 @@ function processProblems({ items, state, hint }: processes.ProcessList): Omit<Pr
           `${one.name} is down`,
           `PM2 gave it up after ${one.restarts} restarts. Look at its log, then restart it.`,
           href,
-          'Show',
+          'Look',
         ),
       ]
     if (one.crashes_10m >= 3)
@@ -123,11 +136,11 @@ function processProblems({ items, state, hint }: processes.ProcessList): Omit<Pr
           `${one.name} keeps crashing`,
           `It crashed ${one.crashes_10m} times in 10 min and was started again each time.`,
           href,
-          'Show',
+          'Look',
         ),
       ]
     return one.status === 'waiting restart'
-      ? [problem(`process ${one.id}`, 'warn', `${one.name} is down`, 'It crashed; PM2 waits before it starts it again.', href, 'Show')]
+      ? [problem(`process ${one.id}`, 'warn', `${one.name} is down`, 'It crashed; PM2 waits before it starts it again.', href, 'Look')]
       : []
   })
 }
@@ -192,8 +205,10 @@ async function reviewNow(ctx: Context): Promise<void> {
   const now = ctx.now()
   const all = await problems(ctx)
   const current = new Map(all.map((one) => [one.key, one]))
+  const down = all.filter(({ key, state }) => key.startsWith(ofCheck) && state === 'err').length
+  observe(ctx, ctx.platform.config.hostName, now, [{ name: 'checks.down', value: down }])
   const blind = pm2 !== undefined && pm2.latest?.state !== 'ok'
-  const flipped = all.filter(({ key, state }) => open.get(key)?.state !== state)
+  const flipped = all.filter(({ key, state }) => !key.startsWith(ofCheck) && open.get(key)?.state !== state)
   // While PM2 cannot be asked, nothing is known of its processes.
   const over = [...open].filter(([key]) => !current.has(key) && !(blind && key.startsWith('process ')))
   const shown = JSON.stringify(all.map(({ key, state, title, detail }) => [key, state, title, detail]))

@@ -1,8 +1,10 @@
 import { home, type Context } from '../../monitoring/context'
 import { bytes, percent } from '../../monitoring/markup'
 import type { SystemSample } from '../../monitoring/probes/system'
+import * as checks from '../checks'
 import { series, type MetricName, type Point } from '../metrics'
 import * as processes from '../processes'
+import { forecastOf } from './forecast'
 import { fullest, limits, sampleOf, type State } from './sample'
 
 const minute = 60_000
@@ -79,6 +81,7 @@ export async function tilesNow(ctx: Context, list?: processes.ProcessList): Prom
       fact: tx === null ? why : `${bytes(tx)}/s out`,
     },
     pm2Tile(list ?? (await processes.list(ctx))),
+    checksTile(await checks.tally(ctx), ctx.now()),
   ]
 }
 
@@ -89,6 +92,18 @@ const memoryFact = ({ memory, swap }: SystemSample): string =>
 
 const stateOf = (value: number | null, limit: { warn: number; err: number }): State =>
   value === null ? 'run' : value >= limit.err ? 'err' : value >= limit.warn ? 'warn' : 'ok'
+
+function checksTile({ total, up, late, down, paused }: Awaited<ReturnType<typeof checks.tally>>, at: number): TileNow {
+  const base = { id: 'checks', name: 'Checks', icon: 'broadcast', at, beat: 5000, source: 'the console' }
+  if (total === 0) return { ...base, state: 'idle', word: 'None yet', fact: 'nothing outside is looked at' }
+  const others = [down && `${down} down`, late && `${late} late`, paused && `${paused} paused`].filter(Boolean)
+  return {
+    ...base,
+    state: down > 0 ? 'err' : late > 0 ? 'warn' : up > 0 ? 'ok' : 'idle',
+    word: `${up} of ${total} up`,
+    fact: others.length > 0 ? others.join(' · ') : 'none down',
+  }
+}
 
 function pm2Tile({ items, state, hint, at, beat }: processes.ProcessList): TileNow {
   const base = { id: 'pm2', name: 'PM2 processes', icon: 'boxes', at, beat, source: 'PM2' }
@@ -102,7 +117,7 @@ function pm2Tile({ items, state, hint, at, beat }: processes.ProcessList): TileN
     return { ...base, state: 'idle', word: 'No processes', fact: at === null ? 'none of this organisation' : 'PM2 runs and keeps none' }
   const online = items.filter((one) => one.status === 'online').length
   const [bad] = items.filter((one) => one.state === 'err' || one.state === 'warn' || one.crashes_10m >= 3)
-  const stopped = items.filter((one) => one.status === 'stopped').length
+  const stopped = items.filter((one) => one.status === 'stopped' && !one.job).length
   return {
     ...base,
     state: items.some((one) => one.state === 'err') ? 'err' : bad ? 'warn' : 'ok',
@@ -121,6 +136,7 @@ const histories: Readonly<Record<string, { name: MetricName; of: (point: Point) 
   memory: { name: 'memory.percent', of: (point) => point.average, ...limits.memory },
   disk: { name: 'disk.percent', of: (point) => point.max, ...limits.disk },
   network: { name: 'network.rx', of: () => 0, warn: 1, err: 1 },
+  checks: { name: 'checks.down', of: (point) => (point.max === 0 ? 0 : point.average >= 0.5 ? 2 : 1), warn: 1, err: 2 },
   pm2: { name: 'processes.down', of: (point) => (point.max === 0 ? 0 : point.average >= 0.5 ? 2 : 1), warn: 1, err: 2 },
 }
 
@@ -165,7 +181,7 @@ export async function charts(ctx: Context, tiles?: readonly TileNow[]): Promise<
         title: tile?.name ?? id,
         period: 'last 60 min',
         now: tile?.word.replace(' used', '') ?? '',
-        fact: tile?.fact ?? '',
+        fact: (id === 'disk' ? await fullIn(ctx) : null) ?? tile?.fact ?? '',
         unit: '%',
         limit: limits[id].warn,
         points: await lastHour(ctx, `${id}.percent`),
@@ -173,6 +189,16 @@ export async function charts(ctx: Context, tiles?: readonly TileNow[]): Promise<
       }
     }),
   )
+}
+
+/** When the fullest disk will be full, where that is near enough to matter. */
+async function fullIn(ctx: Context): Promise<string | null> {
+  const sample = sampleOf(ctx)
+  const disk = sample && fullest(sample)
+  const daysLeft = disk ? ((await forecastOf(ctx, disk.mount))?.daysLeft ?? null) : null
+  return !disk || daysLeft === null || daysLeft > 180
+    ? null
+    : `${bytes(disk.free)} free · ${daysLeft} ${daysLeft === 1 ? 'day' : 'days'} left`
 }
 
 async function lastHour(ctx: Context, name: MetricName): Promise<[number, number | null][]> {

@@ -18,6 +18,8 @@ export interface ProcessTable {
   restarts: number
   started_at: number | null
   seen_at: number
+  /** JSON: what it was started from, and how PM2 keeps it. */
+  details: string | null
 }
 
 declare module '../../monitoring/db/schema' {
@@ -42,6 +44,7 @@ const columns = [
   'restarts',
   'started_at',
   'seen_at',
+  'details',
 ] as const
 
 export const listProcesses = (ctx: Context): Promise<ProcessRow[]> =>
