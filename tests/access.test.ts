@@ -4,11 +4,10 @@ import { declared } from '../monitoring/app'
 import { actionTable, routeTable } from '../monitoring/dashboard/permits'
 import { inProject } from '../monitoring/paths'
 import { actions as everyAction, isAction, rightsTo, roles, type Action } from '../monitoring/permissions'
-import * as invites from '../services/invites'
-import * as roleService from '../services/roles'
 import * as users from '../services/users'
 import { cookieOf, listen, password, startApp, type TestApp } from './helpers/app'
 import { pm2Keeps, running } from './helpers/machine'
+import { oneOfEach } from './helpers/one-of-each'
 import { filled } from './helpers/routes'
 
 // docs/security.md is what people read: it is taken as the truth here, and the product is held against it.
@@ -164,16 +163,7 @@ test.each(routes.filter(({ kind }) => kind === 'topic'))(
 )
 
 test('whatever has an id in its path does not exist for another organisation, and stays as it is', async () => {
-  const alice = { ...app.ctx, actor: { ...app.ctx.actor, kind: 'user' as const, id: 'user-alice', name: 'alice' } }
-  const { invite } = await invites.make(alice, { role: 'viewer', name: null, days: 7 })
-  const role = await roleService.save(alice, null, { name: 'on call', actions: ['health.read'] })
-  const key = await app.ctx.db.selectFrom('keys').select('id').executeTakeFirstOrThrow()
-  await app.as('bob')
-  const session = await app.ctx.db.selectFrom('sessions').select('id').where('user_id', '=', 'user-bob').executeTakeFirstOrThrow()
-  const ids: Readonly<Record<string, string>> = {
-    ...{ users: 'user-bob', invites: invite.id, roles: role.id, keys: key.id, sessions: session.id, organisations: 'home' },
-    ...{ profile: session.id, processes: `${app.platform.config.hostName}:0` },
-  }
+  const ids = await oneOfEach(app)
   const rows = async () =>
     JSON.stringify(
       await Promise.all([
@@ -184,6 +174,11 @@ test('whatever has an id in its path does not exist for another organisation, an
         app.ctx.db.selectFrom('keys').select(['id', 'revoked_at', 'expires_at']).orderBy('id').execute(),
         app.ctx.db.selectFrom('sessions').select('id').where('user_id', '=', 'user-bob').execute(),
         app.ctx.db.selectFrom('organisations').selectAll().orderBy('id').execute(),
+        app.ctx.db.selectFrom('checks').selectAll().orderBy('id').execute(),
+        app.ctx.db.selectFrom('incidents').selectAll().execute(),
+        app.ctx.db.selectFrom('incident_notes').selectAll().execute(),
+        app.ctx.db.selectFrom('maintenances').selectAll().execute(),
+        app.ctx.db.selectFrom('snapshots').select('id').execute(),
       ]),
     )
   const before = await rows()
@@ -196,7 +191,10 @@ test('whatever has an id in its path does not exist for another organisation, an
     if (id === undefined) throw new Error(`${route}: this test needs an id of ${feature}`)
     const request = supertest(app.url)[method.toLowerCase() as 'get'](filled(path, encodeURIComponent(id)))
     void request.set('Authorization', basicOf('dave')).redirects(0)
-    const body = { role: 'viewer', name: 'taken over', actions: ['health.read'], overlap_minutes: 5, overlap: '60', password }
+    const body = {
+      ...{ role: 'viewer', name: 'taken over', actions: ['health.read'], overlap_minutes: 5, overlap: '60', password, text: 'a note' },
+      ...{ starts_at: '2030-01-01T00:00:00Z', ends_at: '2030-01-01T01:00:00Z', covers: { all: true } },
+    }
     if (method !== 'GET')
       void request.type(path.startsWith('/api/') ? 'json' : 'form').send(path.startsWith('/api/') ? pick(path, body) : body)
     const { status } = await request
@@ -214,6 +212,9 @@ function pick(path: string, body: Record<string, unknown>): Record<string, unkno
     '/api/roles/:id': ['name', 'actions'],
     '/api/organisations/:id': ['name'],
     '/api/keys/:id/rotate': ['overlap_minutes'],
+    '/api/checks/:id': ['name'],
+    '/api/incidents/:id/notes': ['text'],
+    '/api/maintenance/:id': ['name', 'starts_at', 'ends_at', 'covers'],
   }
   return Object.fromEntries((fields[path] ?? []).map((name) => [name, body[name]]))
 }

@@ -43,7 +43,7 @@ describe('operations-center doctor', () => {
     expect(code).toBe(0)
     expect(text).toMatch(/SESSION_SECRET +••••• {2}\(environment\)/)
     expect(text).toMatch(/LOG_LEVEL +info {2}\(default\)/)
-    expect(text).toMatch(/ok {4}(SQLite|PostgreSQL): answers; schema 0002_people/)
+    expect(text).toMatch(/ok {4}(SQLite|PostgreSQL): answers; schema 0003_health/)
     expect(text).toContain('Port: ' + new URL(app.url).port + ' answers')
     expect(text).toContain('no daemon runs in')
     expect(text).toContain(`nobody has claimed this console yet: http://127.0.0.1:${new URL(app.url).port}/claim?token=${token ?? ''}`)

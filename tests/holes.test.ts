@@ -4,11 +4,10 @@ import type { Response } from 'supertest'
 import { z } from 'zod'
 import { declared } from '../monitoring/app'
 import type { EndpointRoute } from '../monitoring/dashboard/endpoint'
-import * as invites from '../services/invites'
-import * as roles from '../services/roles'
 import { listen, password, startApp, type Agent, type TestApp } from './helpers/app'
 import { pm2Keeps, running } from './helpers/machine'
-import { addPerson, agentWith, basicOf, keyOfAgent, sessionOf, socketOf } from './helpers/people'
+import { oneOfEach } from './helpers/one-of-each'
+import { addPerson, agentWith, basicOf, sessionOf, socketOf } from './helpers/people'
 import { actions, endpoints, expectProblem, fieldsOf, filled, pages } from './helpers/routes'
 
 // Holes that consoles like this one really had: docs/security.md says which test is for which of them.
@@ -21,20 +20,11 @@ let ids: Readonly<Record<string, string>>
 beforeAll(async () => {
   app = await startApp({ env: { INGEST_RATE_LIMIT: '10000' } })
   await pm2Keeps(app, running(0, 'homely'))
+  // A form that needs no field does its work when it is tried.
+  Object.assign(app.platform.probes.pm2 ?? {}, { act: () => Promise.resolve() })
   ;[alice, nobody] = await Promise.all([app.as('alice'), app.as(null)])
-  const admin = { ...app.ctx, actor: { ...app.ctx.actor, kind: 'user' as const, id: 'user-alice', name: 'alice' } }
-  const { invite } = await invites.make(admin, { role: 'viewer', name: 'somebody', days: 7 })
-  const role = await roles.save(admin, null, { name: 'on call', actions: ['health.read'] })
-  await keyOfAgent(app, alice, { name: 'reporter', role: 'operator' })
-  await sessionOf(app, 'bob')
   await alice.post('/api/events').send({ events: [{ type: 'deploy', source: 'ci', subject: 'shop' }] })
-  const { db } = app.ctx
-  const key = await db.selectFrom('keys').select('id').executeTakeFirstOrThrow()
-  const session = await db.selectFrom('sessions').select('id').where('user_id', '=', 'user-bob').executeTakeFirstOrThrow()
-  ids = {
-    ...{ users: 'user-bob', invites: invite.id, roles: role.id, keys: key.id, sessions: session.id, organisations: 'home' },
-    ...{ profile: session.id, processes: `${app.platform.config.hostName}:0` },
-  }
+  ids = await oneOfEach(app)
 })
 afterAll(() => app.close())
 
@@ -60,6 +50,8 @@ function addressOf(path: string): string {
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 const methodOf = (endpoint: EndpointRoute) => endpoint.method.toLowerCase() as Method
 const changing = endpoints.filter(({ method }) => method !== 'GET')
+/** What a job says with the address of its heartbeat is said with GET as well: of these nobody expects that they only read. */
+const reading = endpoints.filter(({ method, head }) => method === 'GET' && head !== false)
 
 /** Every row there is, but for what the product notes by itself: when somebody was seen, figures, the trail and its seal. */
 async function stored(): Promise<string> {
@@ -79,10 +71,17 @@ async function stored(): Promise<string> {
     db.selectFrom('sessions').selectAll().orderBy('id').execute(),
     db.selectFrom('keys').selectAll().orderBy('id').execute(),
     db.selectFrom('processes').selectAll().orderBy('id').execute(),
+    db.selectFrom('checks').selectAll().orderBy('id').execute(),
+    db.selectFrom('incidents').selectAll().orderBy('id').execute(),
+    db.selectFrom('incident_notes').selectAll().orderBy('id').execute(),
+    db.selectFrom('maintenances').selectAll().orderBy('id').execute(),
+    db.selectFrom('snapshots').selectAll().orderBy('id').execute(),
+    db.selectFrom('status_pages').selectAll().execute(),
   ])
-  const [users = [], sessions = [], keys = [], processes = []] = tables.slice(6)
+  const [users = [], sessions = [], keys = [], processes = []] = tables.slice(6, 10)
   return JSON.stringify([
     ...tables.slice(0, 6),
+    ...tables.slice(10),
     users.map(without('seen_at')),
     sessions.map(without('seen_at', 'expires_at')),
     keys.map(without('used_at', 'used_address')),
@@ -303,37 +302,51 @@ describe('what another site makes a browser send', () => {
 
   test('as an address to be opened changes nothing: no page and no endpoint that reads does', async () => {
     const before = await stored()
-    const reading = [
-      ...[...pages, ...endpoints.filter(({ method }) => method === 'GET')].map(({ path }) => addressOf(path)),
+    const addresses = [
+      ...[...pages, ...reading].map(({ path }) => addressOf(path)),
       ...['/healthz', '/openapi.json', '/docs', '/redoc', '/favicon.ico', '/live/poll?topics=health', '/api/audit/export?format=csv'],
     ]
     const told = await actsDuring(async () => {
       for (const agent of [alice, basicOf(app, 'alice'), nobody])
-        for (const path of reading) expect([path, (await agent.get(path)).status < 500]).toEqual([path, true])
+        for (const path of addresses) expect([path, (await agent.get(path)).status < 500]).toEqual([path, true])
       // A method in the address or in a header is none.
       await alice.get('/api/keys?_method=DELETE').set('X-HTTP-Method-Override', 'DELETE')
       await alice.get(addressOf('/users/:id/disable?confirm=1&_method=POST')).set('X-HTTP-Method', 'POST')
     })
-    // That the trail was exported is an entry of it.
-    expect(new Set(told)).toEqual(new Set(['audit.export']))
+    // That the trail was exported is an entry of it, and that somebody looked at what a process was started with.
+    expect(new Set(told)).toEqual(new Set(['audit.export', 'processes.environment']))
     expect(await stored()).toBe(before)
   })
 })
 
 const nameOf = ({ method, path }: EndpointRoute) => `${method} ${path}`
 
+const planned = {
+  ...{ name: 'Upgrade', starts_at: '2999-01-01T00:00:00Z', ends_at: '2999-01-01T01:00:00Z' },
+  ...{ repeats: 'never', timezone: 'UTC', covers: { all: true } },
+}
+
 /** A body for every endpoint that takes one, as it should be. */
 const bodies = (): Readonly<Record<string, Record<string, unknown>>> => ({
+  'POST /api/checks': { name: 'another', kind: 'heartbeat', spec: {}, tags: ['shop'], interval_s: 60 },
+  'PATCH /api/checks/:id': { name: 'watched' },
+  'POST /api/checks/bulk': { ids: ['none'], action: 'pause' },
+  'POST /api/checks/test': { name: 'another', kind: 'process', spec: { name: 'homely' } },
+  'PUT /api/checks/targets': { allowed: [] },
   'POST /api/events': { events: [{ type: 'deploy', source: 'ci' }] },
+  'POST /api/incidents/:id/notes': { text: 'It was the disk.', publish: false },
   'POST /api/invites': { role: 'viewer', name: 'somebody', days: 1 },
   'POST /api/keys': { name: 'another', role: 'viewer', scopes: ['health.read'], addresses: ['127.0.0.1'], limit_per_minute: 10 },
   'POST /api/keys/:id/rotate': { overlap_minutes: 5, password },
+  'POST /api/maintenance': planned,
+  'PUT /api/maintenance/:id': planned,
   'PATCH /api/me': { username: 'alice', theme: 'auto', timezone: null },
   'POST /api/me/password': { current: 'not this one', password: 'a quite new password' },
   'POST /api/organisations': { name: 'another' },
   'PATCH /api/organisations/:id': { name: 'Home' },
   'POST /api/roles': { name: 'another', actions: ['health.read'] },
   'PUT /api/roles/:id': { name: 'on call', actions: ['health.read'] },
+  'PUT /api/status-page': { title: 'Status', intro: '', checks: [] },
   'PATCH /api/users/:id': { role: 'operator', instance_admin: false },
 })
 const taking = endpoints.filter(({ body }) => body)
@@ -366,6 +379,9 @@ describe('fields that are not there', () => {
     ...{ constructor: { prototype: { role: 'admin' } }, prototype: {}, toString: 'x' },
   }
 
+  const forms = (): Record<string, string> =>
+    Object.fromEntries(Object.entries(foreign).map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)]))
+
   test('are refused by name in every body, beside what is right, and change nothing', async () => {
     expect(Object.keys(foreign).length).toBeGreaterThan(23)
     const before = await stored()
@@ -397,15 +413,35 @@ describe('fields that are not there', () => {
       // Left out, or refused.
       if (catchall && !(catchall instanceof z.ZodNever)) taken.push([path, own])
     }
-    expect(taken).toEqual([])
+    // Each check has fields of its own there: those that are nobody’s are seen to be left out below.
+    expect(taken).toEqual([['/status-page', ['title', 'intro', 'checks']]])
+  })
+
+  test('do not come in by the form of the status page, which has fields for each check', async () => {
+    const more = {
+      ...forms(),
+      name_nothing: 'x',
+      no_nothing: '1',
+      published_at: '1',
+      [`no_${ids['checks']}`]: '1',
+      title: 'Mine',
+      intro: 'x',
+    }
+    const sent = await alice
+      .post('/status-page')
+      .type('form')
+      .send({ ...more, checks: ids['checks'], [`name_${ids['checks']}`]: 'Shop' })
+    expect(sent.status).toBe(303)
+    expect((await alice.get('/api/status-page')).body).toEqual({
+      ...{ title: 'Mine', intro: 'x', published_at: null },
+      checks: [{ id: ids['checks'], name: 'Shop' }],
+    })
   })
 
   test('do not come in by a form of one’s own account, nor by the one for a role', async () => {
     const id = await addPerson(app, 'grace', { role: 'viewer' })
     const grace = await sessionOf(app, 'grace')
-    const more = Object.fromEntries(
-      Object.entries(foreign).map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)]),
-    )
+    const more = forms()
     const row = async () => ({
       ...(await app.ctx.db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirstOrThrow()),
       ...{ theme: null, timezone: null, seen_at: null, devices_seen_at: null },
@@ -461,10 +497,17 @@ describe('a value of another kind', () => {
   test('in a field of a form, which is given twice, as a list or as an object, is refused or not there', async () => {
     const before = await stored()
     for (const { path, body, permission } of actions) {
-      const names = Object.keys(fieldsIn(body))
-      for (const name of names) {
-        const rest = names.filter((one) => one !== name).map((one) => `${one}=x`)
-        for (const odd of [`${name}=a&${name}=b`, `${name}[]=a`, `${name}[0]=a&${name}[1]=b`, `${name}[a]=b`, `${name}.a=b`]) {
+      const fields = fieldsIn(body)
+      const names = Object.keys(fields)
+      for (const [name, schema] of Object.entries(fields)) {
+        // What can be ticked more than once, and what is taken as it comes because nothing depends on it.
+        if (schema.safeParse(['a', 'b']).success) continue
+        const others = names.filter((one) => one !== name)
+        const rest = others.map((one) => `${one}=x`)
+        // Whatever else it is called is not the field: where the form is complete without, there is nothing to refuse.
+        const complete = body?.safeParse(Object.fromEntries(others.map((one) => [one, 'x']))).success
+        const called = complete ? [] : [`${name}[]=a`, `${name}[0]=a&${name}[1]=b`, `${name}[a]=b`, `${name}.a=b`]
+        for (const odd of [`${name}=a&${name}=b`, ...called]) {
           const form = [odd, ...rest].join('&')
           const { status } = await (permission === 'public' ? nobody : alice).post(addressOf(path)).type('form').send(form)
           expect([path, form, status >= 400 && status < 500]).toEqual([path, form, true])
@@ -473,6 +516,17 @@ describe('a value of another kind', () => {
     }
     expect(await stored()).toBe(before)
   }, 60_000)
+})
+
+test('a note gets on the public page only through those who may publish there: not by the form, and not by the API', async () => {
+  const bob = await app.as('bob')
+  const path = `/incidents/${ids['incidents']}/notes`
+  const notes = () => app.ctx.db.selectFrom('incident_notes').select(['text', 'published_at']).execute()
+  expectProblem(await bob.post(`/api${path}`).send({ text: 'by the API', publish: true }), 403)
+  expect((await bob.post(path).type('form').send({ text: 'by the form', publish: 'on' })).status).toBe(303)
+  expect(await notes()).toEqual([{ text: 'by the form', published_at: null }])
+  expect((await alice.post(`/api${path}`).send({ text: 'by an admin', publish: true })).status).toBe(201)
+  expect(await notes()).toContainEqual({ text: 'by an admin', published_at: expect.any(Number) as unknown })
 })
 
 test('nothing that is sent gets into the prototype of all objects', async () => {

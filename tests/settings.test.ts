@@ -31,9 +31,22 @@ test('no page, answer or log line has a secret in it', async () => {
   await (await app.as(null)).post('/sign-in').type('form').send({ username: 'alice', password: 'wrong-canary-1' })
   await alice.post('/profile/password').type('form').send({ current: 'wrong-canary-2', password: 'new-canary-3', repeat: 'new-canary-3' })
   const pages = await Promise.all(
-    ['/', '/settings', '/profile', '/api/health', '/api/events', '/api/processes', '/openapi.json', '/palette', '/nowhere'].map((path) =>
-      alice.get(path),
-    ),
+    [
+      ...[
+        '/',
+        '/settings',
+        '/profile',
+        '/palette',
+        '/nowhere',
+        '/health',
+        '/checks',
+        '/checks/new?kind=http',
+        '/incidents',
+        '/maintenance',
+      ],
+      ...['/processes', '/system', '/snapshots', '/console', '/status-page', '/status', '/audit', '/metrics', '/openapi.json'],
+      ...['/api/health', '/api/events', '/api/processes', '/api/system', '/api/console', '/api/checks', '/api/metrics', '/api/audit'],
+    ].map((path) => alice.get(path)),
   )
   const everything = [...pages.map(({ text, headers }) => text + JSON.stringify(headers)), JSON.stringify(app.log)].join('\n')
   const users = await app.ctx.db.selectFrom('users').select('password_hash').execute()

@@ -6,62 +6,14 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { socketDelays, visit } = require('./browser')
 const data = require('./data')
-const {
-  ask,
-  childrenOf,
-  cpuOf,
-  cpus,
-  end,
-  folder,
-  freePort,
-  host,
-  inRounds,
-  median,
-  rssOf,
-  sleep,
-  spreadOf,
-  startNode,
-} = require('./ground')
+const { ask, childrenOf, cpuOf, cpus, end, folder, freePort, host, inRounds, median, rssOf, sleep, startNode } = require('./ground')
+const { bigStart, manyChecks } = require('./checks')
 const { basic, environment, request, startProduct, startReference, signIn } = require('./product')
+const { alone, compared } = require('./rows')
 
 const cookieHeader = (cookie) => `Cookie: ${cookie}\r\n`
 const gzip = 'Accept-Encoding: gzip, deflate\r\n'
 const overviewTopics = 'health,health.now,processes,processes.now,events,metrics'
-
-/** Rows of a figure that has a reference; `aim` is a ratio. `better`: whether more is better. */
-function compared(what, unit, product, reference, { aim = null, better = 'less', note = '' } = {}) {
-  const ratio = median(product) / median(reference)
-  const reached = aim === null ? null : better === 'less' ? ratio <= aim : ratio >= aim
-  const aimText = aim === null ? '' : `${better === 'less' ? '≤' : '≥'} ${aim.toFixed(2)} ×`
-  return {
-    what,
-    unit,
-    product: median(product),
-    reference: median(reference),
-    ratio,
-    aim: aimText,
-    reached,
-    spread: spreadOf(product),
-    note,
-  }
-}
-
-/** Rows of a figure that stands for itself; `aim` is in its unit. */
-function alone(what, unit, values, { aim = null, note = '', reference = null } = {}) {
-  const product = median(values)
-  const reached = aim === null ? null : product <= aim
-  return {
-    what,
-    unit,
-    product,
-    reference,
-    ratio: null,
-    aim: aim === null ? '' : `≤ ${aim} ${unit}`,
-    reached,
-    spread: spreadOf(values),
-    note,
-  }
-}
 
 /** Load on one server for a moment, with the processor time it cost the server. */
 async function loaded(bench, server, options) {
@@ -234,7 +186,8 @@ async function fanOut(bench) {
   const reference = await startReference('ws', {})
   const origin = `Origin: http://${host}:${port}\r\n`
   // One audience: an organisation and role gets the same bytes, as it does from a broadcast server.
-  const headers = [cookieHeader(bench.stage.cookies[0]) + origin]
+  // Of several people, because each has a limited number of sockets; the roles follow in turn.
+  const headers = bench.stage.cookies.filter((_, index) => index % 3 === 0).map((cookie) => cookieHeader(cookie) + origin)
   await ask(bench.sockets, 'listen', { name: 'hub', port, path: '/live?topics=health.now', headers, count: clients })
   await ask(bench.sockets, 'listen', { name: 'ws', port: reference.port, path: '/', headers: [''], count: clients })
   await ask(hub, 'publish')
@@ -475,9 +428,10 @@ async function hundredUsers(bench) {
 async function queries(bench) {
   await bench.noProduct()
   const events = bench.full ? 10_000_000 : bench.quick ? 200_000 : 1_000_000
+  const points = bench.full ? 10_000_000 : bench.quick ? 200_000 : 1_000_000
   const env = environment(folder('queries'), await freePort(), folder('no-pm2'))
   const child = startNode(path.join(__dirname, 'queries.js'), [], { cpu: cpus.server, env })
-  const { results, fillSeconds } = await ask(child, 'run', { events, repeats: bench.quick ? 5 : 15 })
+  const { results, fillSeconds } = await ask(child, 'run', { events, points, repeats: bench.quick ? 5 : 15 })
   await end(child)
   const rows = results.map(({ name, total, statements, slowest, scans }) => {
     const note = [
@@ -492,7 +446,7 @@ async function queries(bench) {
       total,
     }
   })
-  rows[0].note += `; ${events.toLocaleString('en')} events, filled in ${fillSeconds.toFixed(0)} s`
+  rows[0].note += `; ${events.toLocaleString('en')} events, ${points.toLocaleString('en')} points, filled in ${fillSeconds.toFixed(0)} s`
   return rows
 }
 
@@ -579,5 +533,7 @@ module.exports = {
     identify,
     signins: signIns,
     start: startUp,
+    checks: manyChecks,
+    big: bigStart,
   },
 }

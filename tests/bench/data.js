@@ -98,7 +98,9 @@ function fillMetrics(db, org = 'home') {
       ['process.memory', name],
     ]),
   ]
-  const insert = db.prepare('insert or ignore into metrics values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const insert = db.prepare(
+    'insert or ignore into metrics (org_id, host, name, subject, step, at, count, sum, min, max, last) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
   const now = Date.now()
   db.transaction(() => {
     for (const [name, subject] of series) {
@@ -116,6 +118,40 @@ function fillMetrics(db, org = 'home') {
       }
     }
   })()
+}
+
+/** The readings of checks that probe every ten seconds, in all tiers, until there are so many points: 500 of them make ten millions. */
+function fillPoints(db, most, org = 'home') {
+  const random = numbers(13)
+  const insert = db.prepare(
+    'insert or ignore into metrics (org_id, host, name, subject, step, at, count, sum, min, max, last, histogram) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
+  const now = Date.now()
+  const spans = [
+    [minute, 3 * day],
+    [quarter, 60 * day],
+    [day, 90 * day],
+  ]
+  const checks = Math.max(1, Math.round(most / 2 / spans.reduce((sum, [step, span]) => sum + span / step, 0)))
+  const one = db.transaction((name, subject) => {
+    for (const [step, span] of spans)
+      for (let at = now - span - ((now - span) % step); at <= now; at += step) {
+        const count = step / 10_000
+        if (name === 'check.up') {
+          const up = random() < 0.001 ? count - 1 : count
+          insert.run(org, '', name, subject, step, at, count, up, up === count ? 1 : 0, 1, 1, null)
+        } else {
+          const ms = 40 + random() * 200
+          const bucket = Math.ceil(Math.log(ms) / Math.log(1.1))
+          const histogram = `{"${bucket}":${count - 2},"${bucket + 3}":1,"${bucket + 9}":1}`
+          insert.run(org, '', name, subject, step, at, count, ms * count, ms * 0.7, ms * 2.3, ms, histogram)
+        }
+      }
+  })
+  // In the order in which they lie, or it would take ten times as long.
+  for (const name of ['check.duration', 'check.up'])
+    for (let index = 0; index < checks; index++) one(name, `check-${String(index).padStart(3, '0')}`)
+  return checks
 }
 
 /** Users with a session each; the `Cookie` headers that they send. */
@@ -150,4 +186,4 @@ function addUsers(db, count, secret, passwordHash) {
   return cookies
 }
 
-module.exports = { addUsers, fillEvents, fillMetrics, open, processNames }
+module.exports = { addUsers, fillEvents, fillMetrics, fillPoints, open, processNames }

@@ -9,6 +9,7 @@ const data = require('./data')
 const root = join(__dirname, '..', '..')
 
 const built = (file) => require(join(root, 'dist/monitoring', file))
+const day = 86_400_000
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
 
 /** What ran since it was last emptied: SQL, parameters, milliseconds. */
@@ -42,7 +43,8 @@ function planOf(reader, { sql, parameters }) {
     steps,
     scans: steps.some(
       (step) =>
-        /^SCAN (?!.*(USING|CONSTANT|json_each|\())/.test(step) && !/^SCAN (processes|organisations|users|memberships|some)$/.test(step),
+        /^SCAN (?!.*(USING|CONSTANT|json_each|\())/.test(step) &&
+        !/^SCAN (processes|organisations|users|memberships|some|subjects|one|checks)$/.test(step),
     ),
   }
 }
@@ -54,7 +56,7 @@ function byStatement(runs) {
     const slowest = new Map()
     for (const one of run) {
       // The same text asks for many series: each is a statement of its own.
-      const key = one.sql + (one.sql.includes('"metrics"') ? JSON.stringify(one.parameters.flat().slice(0, 4)) : '')
+      const key = one.sql + (/\bmetrics\b/.test(one.sql) ? JSON.stringify(one.parameters.flat().slice(0, 4)) : '')
       if (!(slowest.get(key)?.ms > one.ms)) slowest.set(key, one)
     }
     for (const [key, one] of slowest) statements.set(key, { ...one, ms: [...(statements.get(key)?.ms ?? []), one.ms] })
@@ -64,9 +66,10 @@ function byStatement(runs) {
   return { own: all.filter(isOwn), others: all.filter((one) => !isOwn(one)) }
 }
 
-async function main({ events, repeats }) {
+async function main({ events, points, repeats }) {
   watchStatements()
   const { openApp } = built('app.js')
+  const metrics = require(join(root, 'dist/services/metrics.js'))
   const { prepareDataDir, readConfig } = built('config.js')
   const { openLog } = built('log.js')
   const open = () =>
@@ -77,7 +80,11 @@ async function main({ events, repeats }) {
   const filled = performance.now()
   data.fillEvents(db, events)
   data.fillMetrics(db)
-  const insert = db.prepare('insert into processes values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const checks = data.fillPoints(db, points)
+  db.exec('analyze')
+  const insert = db.prepare(
+    'insert into processes (id, org_id, host, pm_id, name, status, mode, pid, cpu, memory, port, restarts, started_at, seen_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
   const host = require('node:os').hostname()
   data.processNames.forEach((name, index) =>
     insert.run(
@@ -147,16 +154,31 @@ async function main({ events, repeats }) {
     'metrics, 30 d': '/api/metrics?range=30d',
     'metrics, 30 d of 20 processes': '/api/metrics?range=30d&name=process.cpu,process.memory',
     'metrics, 24 h by the minute': '/api/metrics?range=24h&step=1m',
+    'metrics, 30 d of one check of many': '/api/metrics?range=30d&name=check.up,check.duration&subject=check-001',
+    'metrics, 7 d of one check of many': '/api/metrics?range=7d&name=check.up,check.duration&subject=check-001',
+    'health page, 1 h': '/health?range=1h',
+    'health page, 24 h': '/health?range=24h',
+    'health page, 7 d against the 7 before': '/health?range=7d&compare=1',
+    'health page, 30 d against the 30 before': '/health?range=30d&compare=1',
+    'uptime of one check, 90 d': () =>
+      metrics.totals(app.ctx, { name: 'check.up', subjects: ['check-001'], from: now - 90 * day, to: now }),
+    'percentiles of one check, 30 d': () =>
+      metrics.totals(app.ctx, { name: 'check.duration', subjects: ['check-001'], from: now - 30 * day, to: now, histograms: true }),
+    // What it knows is a second old before it looks again.
+    [`last day of ${checks} checks, again`]: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1010))
+      await metrics.lastDay(app.ctx, 'check.up')
+    },
   }
   const results = []
   const background = []
   for (const [name, target] of Object.entries(targets)) {
-    if (target.endsWith('cursor=')) continue
+    if (typeof target === 'string' && target.endsWith('cursor=')) continue
     const runs = []
     for (let index = 0; index < repeats; index++) {
       if (target === '/' || target === '/api/health') await wait()
       ran = []
-      await get(target)
+      await (typeof target === 'function' ? target() : get(target))
       runs.push(ran.filter(({ sql }) => /^\s*(select|with)/i.test(sql)))
     }
     const { own, others } = byStatement(runs)

@@ -54,7 +54,7 @@ beforeAll(async () => {
   pages = [
     ...['/', '/settings', '/profile', '/nowhere', '/users', '/users/invite', `/users/user-${long}`],
     ...['/users/user-bob/disable', '/roles', '/roles/new', `/roles/${roleId}`, '/keys', '/keys/new', `/keys/${keyId}/rotate`],
-    ...['/audit', '/organisations', `/invite${open}`],
+    ...['/audit', '/organisations', '/console', '/console/tidy', `/invite${open}`],
   ]
   entrances = ['/sign-in', `/invite${open}`, `/invite${used}`, `/invite${expired}`, '/invite', `/reset${openReset}`, `/reset${overReset}`]
 })

@@ -104,11 +104,18 @@ export function launch(ground: Ground, env: Readonly<Record<string, string>> = {
 export async function startConsole(ground: Ground): Promise<Console> {
   const from = performance.now()
   const started = launch(ground)
-  await until(async () => {
-    if (started.child.exitCode !== null || started.child.signalCode !== null)
-      throw new Error(`The console did not start:\n${started.output()}`)
-    return await isReady(ground.url)
-  }, 20_000)
+  try {
+    await until(async () => {
+      if (started.child.exitCode !== null || started.child.signalCode !== null)
+        throw new Error(`The console did not start:\n${started.output()}`)
+      return await isReady(ground.url)
+    }, 60_000)
+  } catch (error) {
+    // Nobody else knows of it.
+    started.child.kill('SIGKILL')
+    await started.ended
+    throw error
+  }
   return { ...started, readyMs: performance.now() - from }
 }
 

@@ -67,6 +67,7 @@ export async function pm2Says(app: TestApp, state: Pm2State): Promise<void> {
     latest: state,
     act: () => Promise.reject(new Error('This PM2 only talks')),
     refresh: () => Promise.resolve(state),
+    environment: () => Promise.resolve({ variables: [{ name: 'CITY', value: 'Pune', masked: false }], left_out: 0 }),
   }
   await processes.takeState(app.ctx, state)
 }

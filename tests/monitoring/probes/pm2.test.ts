@@ -152,6 +152,7 @@ test('the list has chosen fields, and nothing of the environments', async () => 
     out_log: join(home, 'logs/web-out.log'),
     err_log: join(home, 'logs/web-error.log'),
     port: 4321,
+    details: expect.objectContaining({ script: join(folder, 'app.js'), autorestart: true, cron: null, exit_code: null }) as object,
   })
   expect((await seen('cluster')).mode).toBe('cluster')
   expect(JSON.stringify(states)).not.toContain(secret)
@@ -221,6 +222,7 @@ test('a process that waits for its delayed restart can be started at once, and r
   await seen('patient', ({ status, pid }) => status === 'online' && pid !== again.pid)
   const { processes } = await state('ok')
   const pids = processes.map(({ pid }) => pid ?? 0)
+  await until('as many apps as PM2 keeps', () => ours('app.js').length === pids.length)
   expect(ours('app.js').sort()).toEqual(pids.sort())
 })
 
@@ -364,6 +366,7 @@ describe('one entry of the list', () => {
       out_log: null,
       err_log: null,
       port: null,
+      details: expect.objectContaining({ script: null, cron: null, max_memory: null, git: null, exit_code: null }) as object,
     })
   })
 
