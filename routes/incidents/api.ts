@@ -62,7 +62,10 @@ export function declareApi(routes: Routes): void {
     {
       summary: 'One incident, and whether it has happened before',
       permission: 'incidents.read',
-      response: z.object({ ...Incident.shape, count_30d: z.int().describe('Others of the same check in the 30 days before it began; 200 at the most') }),
+      response: z.object({
+        ...Incident.shape,
+        count_30d: z.int().describe('Others of the same check in the 30 days before it began; 200 at the most'),
+      }),
       errors: [404],
     },
     async ({ ctx, params }) => {
