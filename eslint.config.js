@@ -101,7 +101,10 @@ module.exports = defineConfig(
         'error',
         { assertFunctionNames: ['expect', 'expect*', '*.expect', '**.expect', '**.waitFor', '**.waitForURL'] },
       ],
-      'jest/no-standalone-expect': ['error', { additionalTestBlockFunctions: ['beforeAll', 'afterAll', 'beforeEach', 'afterEach'] }],
+      'jest/no-standalone-expect': [
+        'error',
+        { additionalTestBlockFunctions: ['beforeAll', 'afterAll', 'beforeEach', 'afterEach', 'inFull', 'inFull.each'] },
+      ],
     },
   },
   {

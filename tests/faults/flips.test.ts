@@ -85,7 +85,7 @@ describe('a console that is killed while checks go up and down', () => {
     'has at most one open incident of each, and states, incidents and events agree',
     async () => {
       const random = randomness()
-      const rounds = cycles(4)
+      const rounds = cycles(2)
       current = await startConsole(ground)
       let headers = await signIn(ground.url)
       await send('PUT', '/api/checks/targets', headers, { allowed: ['127.0.0.0/8'] })
