@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { home } from '../monitoring/context'
 import { redirect, replace, Routes, view } from '../monitoring/dashboard/endpoint'
 import { iso } from '../monitoring/dashboard/shapes'
 import { bytes } from '../monitoring/markup'
@@ -140,5 +141,7 @@ routes.endpoint(
 routes.live('console.now', {
   permission: 'console.read',
   transient: true,
-  paint: async (ctx, _subjects, render) => replace('console_now', render('console/_now', { health: await consoleService.health(ctx) })),
+  // Whoever works in another organisation may follow it, and has nothing to see.
+  paint: async (ctx, _subjects, render) =>
+    ctx.org === home ? replace('console_now', render('console/_now', { health: await consoleService.health(ctx) })) : '',
 })
