@@ -57,6 +57,7 @@ module.exports = {
         // Of these, the database sees nothing that other tests do not ask of it as well.
         [
           ...['config', 'cors', 'keys-forged', 'passwords', 'security', 'throttle', 'views', 'holes', 'fuzz', 'metrics-histogram'],
+          ...['holes-flood', 'checks-engine', 'checks-forms'],
           ...['checks-state', 'checks-holds', 'processes-log', 'processes-pages', 'system'],
         ],
       ),

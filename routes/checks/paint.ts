@@ -22,7 +22,7 @@ const named = (checks: readonly Check[]): string => {
 
 const rest = ({ up, warn, paused }: CheckCounts, without: 'down' | 'warn'): string =>
   [
-    `${plural(up, 'other is', 'others are')} up`,
+    ...(up > 0 ? [`${plural(up, 'other is', 'others are')} up`] : []),
     ...(without === 'down' && warn > 0 ? [`${plural(warn, 'has', 'have')} a warning`] : []),
     ...(paused > 0 ? [`${plural(paused, 'is', 'are')} paused`] : []),
   ].join(', ')
