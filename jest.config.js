@@ -42,9 +42,6 @@ const project = (displayName, dialect, testMatch, folders = [], files = []) => (
   ],
 })
 
-/** The same code as on SQLite, which counts what is covered: instrumenting it again would cost a third of the time. */
-const uncounted = (project) => ({ ...project, coveragePathIgnorePatterns: ['/'] })
-
 module.exports = {
   projects: [
     project('sqlite', 'sqlite', ['**/*.test.ts'], ['browser', 'faults', 'bench']),
@@ -66,7 +63,8 @@ module.exports = {
     project('faults', 'sqlite', ['faults/*.test.ts']),
   ],
   testTimeout: 30_000,
-  maxWorkers: 2,
+  // One more than the processors of a small machine: a third of the time tests wait, for clocks, for browsers and for processes.
+  maxWorkers: 3,
   workerIdleMemoryLimit: '512MB',
   reporters: ['<rootDir>/tests/helpers/reporter.js'],
   // Counts branches of code that no test called, unlike v8.

@@ -20,7 +20,7 @@ async function main(): Promise<void> {
   const start = starterOf(config, log)
   let app: App
   try {
-    app = await start({ patience: 5000 })
+    app = await startBesides(start, config)
   } catch (error) {
     const trouble = troubleOf(error, config)
     // A folder that cannot be made on the first start is a setting to mend, not an installation to rescue.
@@ -71,6 +71,24 @@ function starterOf(config: Config, log: Log): Start {
     rmSync(rescueTokenFile(config.dataDir), { force: true })
     installed = true
     return app
+  }
+}
+
+const besidesMs = 6000
+
+/**
+ * During a reload the old console goes on writing, and any one step of the start may find the database locked for that moment.
+ * Rescue mode would tell PM2 that all is ready, and the old console would leave for nothing.
+ */
+async function startBesides(start: Start, config: Config): Promise<App> {
+  const until = performance.now() + besidesMs
+  for (;;) {
+    try {
+      return await start({ patience: 5000 })
+    } catch (error) {
+      if (troubleOf(error, config)?.kind !== 'locked' || performance.now() > until) throw error
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
   }
 }
 
