@@ -53,7 +53,7 @@ module.exports = {
       // Of these, the database sees nothing that other tests do not ask of it as well.
       [
         ...['config', 'cors', 'keys-forged', 'passwords', 'security', 'throttle', 'views', 'holes', 'fuzz', 'metrics-histogram'],
-        ...['holes-flood', 'checks-engine', 'checks-forms'],
+        ...['holes-flood', 'checks-engine', 'checks-forms', 'access', 'api', 'settings', 'overview-rights'],
         ...['checks-state', 'checks-holds', 'processes-log', 'processes-pages', 'system'],
       ],
     ),
